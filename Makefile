@@ -1,0 +1,45 @@
+# A thin front of meson and ninja. `make demo` and `make test` need nothing but make and, where something is missing,
+# apt (scripts/deps); everything built lies in build/.
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+LIBDIR ?= $(if $(filter /usr,$(PREFIX)),lib/x86_64-linux-gnu,lib)
+# Installed from a build of its own, because the prefix is part of what is compiled.
+INSTALL_BUILD ?= $(BUILD)/install
+
+all: configure
+	@ninja -C $(BUILD) products all-examples
+
+demo: configure
+	@ninja -C $(BUILD) demo
+	@cd $(BUILD)/examples/demo && ./demo
+
+test:
+	@scripts/deps test
+	@scripts/configure $(BUILD)
+	@tests/run $(BUILD) $(TESTS)
+
+bench: configure
+	@ninja -C $(BUILD) bench
+	@bench/run $(BUILD)
+
+install:
+	@scripts/deps build
+	@scripts/configure $(INSTALL_BUILD) --prefix $(abspath $(PREFIX)) --libdir $(LIBDIR) \
+		-Dtests=false -Dexamples=false -Dbench=false
+	@ninja -C $(INSTALL_BUILD) products
+	@meson install -C $(INSTALL_BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+lint:
+	@scripts/deps lint
+	@scripts/lint
+
+clean:
+	rm -rf $(BUILD)
+
+configure:
+	@scripts/deps build
+	@scripts/configure $(BUILD)
+
+.PHONY: all demo test bench install lint clean configure

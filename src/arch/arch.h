@@ -1,0 +1,130 @@
+/* arch - everything the runtime asks of an instruction set; one folder each implements it.
+ *
+ * Preconditions for all: code is little-endian memory of this process; `at` pointers may be copies of the code, and
+ * the address that the code has is given beside them. Nothing here allocates, locks or touches errno, so all of it may
+ * run in signal handlers and while callers are held.
+ *
+ * Vocabulary: the *entry* of a function is its address. Before it lies the *prefix*, bytes that nobody executes until
+ * the entry jumps there. At or shortly behind the entry lies the *jump*, two bytes that are no-operations until the
+ * function is redirected. The *body* begins behind the jump.
+ */
+#ifndef HP_ARCH_ARCH_H
+#define HP_ARCH_ARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <ucontext.h>
+
+#include "base/cfi.h"
+
+/* -- Entries -------------------------------------------------------------------------------------------------- */
+
+enum {
+	HP_ENTRY_BEFORE = 16, /* bytes before an entry that hp_arch_entry_read looks at */
+	HP_ENTRY_AFTER = 16,  /* and behind it */
+	HP_PREFIX_MAX = 6,
+	HP_JUMP_SIZE = 2,
+};
+
+/* How one entry is redirected: offsets from it, and the bytes before and after. */
+struct hp_entry {
+	int8_t prefix_at;   /* negative */
+	uint8_t prefix_len; /* bytes */
+	uint8_t jump_at;
+	uint8_t body_at;
+	bool far;                          /* the prefix jumps to the site's landing, not through its slot */
+	bool cet;                          /* an indirect jump to the body needs a landing of its own */
+	uint8_t old_prefix[HP_PREFIX_MAX]; /* what is there now */
+	uint8_t new_prefix[HP_PREFIX_MAX];
+	uint8_t old_jump[HP_JUMP_SIZE];
+	uint8_t new_jump[HP_JUMP_SIZE];
+};
+
+enum hp_entry_kind {
+	HP_ENTRY_PREPARED,
+	HP_ENTRY_UNPREPARED, /* no no-operations at the entry, or no room before it */
+	HP_ENTRY_BREAKPOINT, /* a debugger's breakpoint stands at the entry */
+};
+
+/* Recognises a prepared entry that is not redirected: `before` are the n_before bytes in front of it that belong to no
+ * function (at most HP_ENTRY_BEFORE), `at` the HP_ENTRY_AFTER bytes from it on. */
+enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, const uint8_t *at,
+                                      struct hp_entry *ret_entry);
+
+/* Fills new_prefix for an entry at address `entry`; false when slot or landing are out of its reach. */
+bool hp_arch_entry_aim(struct hp_entry *plan, uintptr_t entry, uintptr_t slot, uintptr_t landing);
+
+/* If the code at `address` is a procedure linkage table stub, the address of the word it jumps through, else 0. `code`
+ * are 16 bytes. */
+uintptr_t hp_arch_plt_word(const uint8_t *code, uintptr_t address);
+
+/* Whether the bytes just before `end` may be a call instruction: then `end` itself may be a return address of the
+ * function that ends there. `before_end` points to the 8 bytes before `end`. */
+bool hp_arch_may_end_in_call(const uint8_t *before_end);
+
+/* Whether the function whose bytes are code[0..size) may continue elsewhere by a jump: false is a proof. */
+bool hp_arch_may_jump_out(const uint8_t *code, size_t size);
+
+/* -- Generated code: see near.h for the picture ------------------------------------------------------------------- */
+
+/* Per site, at fixed offsets in its HP_CELL_CODE bytes: */
+enum {
+	HP_CELL_CODE = 64,
+	HP_CELL_LANDING = 0, /* jump through the slot */
+	HP_CELL_BODY = 16,   /* jump to the original body, as an indirect jump may */
+	HP_CELL_BODY_END = 32,
+	HP_CELL_STUB = 32, /* hand the site to hp_gate_enter */
+};
+
+/* The words a cell's code uses, each the address of a variable. */
+struct hp_cell_words {
+	uintptr_t slot, body, site, gate;
+};
+
+void hp_arch_cell_fill(uint8_t *code, uintptr_t address, const struct hp_cell_words *words);
+
+/* A closure's landing stores `context` in the thread-local at thread pointer + tls_offset and jumps to `body`. */
+enum { HP_CLOSURE_CODE = 64 };
+void hp_arch_closure_fill(uint8_t *code, uintptr_t context, uintptr_t body, ptrdiff_t tls_offset);
+ptrdiff_t hp_arch_tls_offset(const void *thread_local_variable);
+
+/* -- The gate, in gate.S -------------------------------------------------------------------------------------------
+ *
+ * hp_gate_enter is where stubs jump to: everything is as the caller left it for the function, but for the scratch
+ * register that holds the site. It saves every register that may hold an argument, calls hp_gate_arrive, restores them
+ * and jumps where that says. */
+struct hp_gate_frame {
+	uintptr_t rbx, r12, r13, r14, r15; /* callee-saved registers, for unwinding from here */
+	uintptr_t r10, r9, r8, rdi, rsi, rdx, rcx, rax;
+	uintptr_t rbp;
+	uintptr_t return_address; /* its address is the stack pointer at the function's entry */
+};
+extern void hp_gate_enter(void);
+void hp_arch_gate_init(void); /* before the first gate closes */
+
+/* futex(FUTEX_WAIT_PRIVATE) on word as the gate waits: a thread blocked in it has hp_gate_waiting as its instruction
+ * pointer. */
+void hp_gate_wait(const uint32_t *word, uint32_t value);
+extern const char hp_gate_waiting[];
+
+/* -- Registers ---------------------------------------------------------------------------------------------------- */
+
+void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, struct hp_regs *ret_regs);
+void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_regs);
+void hp_arch_regs_from_pair(uintptr_t ip, uintptr_t sp, struct hp_regs *ret_regs); /* the others unknown */
+/* The state of a function at its entry, before its first instruction: one return address on the stack. Steps out. */
+bool hp_arch_regs_leave_entry(struct hp_regs *regs, hp_cfi_read read, void *arg);
+
+/* Where a signal frame keeps the interrupted registers, in bytes from the word that holds the restorer's address. */
+enum { HP_SIGFRAME_IP = 8 + 40 + 16 * 8, HP_SIGFRAME_SP = 8 + 40 + 15 * 8 };
+
+/* If the signal interrupted a blocking system call that the kernel will not restart, makes the thread execute it again
+ * when the handler returns. The number of the call stands in the instruction before it; where it does not, false. */
+bool hp_arch_restart_syscall(ucontext_t *context);
+
+/* -- System calls without errno ----------------------------------------------------------------------------------- */
+
+long hp_syscall(long number, long a, long b, long c, long d, long e, long f); /* -errno on failure */
+
+#endif

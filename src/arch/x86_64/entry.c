@@ -1,0 +1,127 @@
+/* entry - prepared entries of x86-64 functions, before and after.
+ *
+ *     without CET: prefix 6 (or 5)                   with CET: prefix 5
+ *     entry-6  FF 25 rel32   jmp *slot(%rip)         entry-5  E9 rel32      jmp landing, which is jmp *slot(%rip)
+ *     entry    90 90 | 66 90  ->  EB F8              entry    F3 0F 1E FA 90 90  ->  F3 0F 1E FA EB F5
+ *
+ * gcc puts two one-byte no-operations at the entry, clang one of two bytes. A thread that stands between gcc's two
+ * executes the second byte of the jump alone. So only distances are used whose low byte is harmless alone at a function
+ * entry: F8 (clc) from a prefix of 6, F9 (stc) from one of 5, and with CET F5 (cmc) from one of 5. The others up to 16
+ * trap or crash; with CET a prefix of 6 gives F4, hlt.
+ * (Intel SDM volume 2: CLC, STC, CMC; the flags are not preserved across calls, psABI section 3.2.1.)
+ */
+#include <string.h>
+
+#include "arch/arch.h"
+
+enum { NOP = 0x90, INT3 = 0xcc, JMP_SHORT = 0xeb, JMP_NEAR = 0xe9 };
+
+static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+
+static bool is_jump_room(const uint8_t *at)
+{
+	return at[1] == NOP && (at[0] == NOP || at[0] == 0x66);
+}
+
+static size_t count_nops_before(const uint8_t *before, size_t n)
+{
+	size_t count = 0;
+	while (count < n && before[n - 1 - count] == NOP)
+		count++;
+	return count;
+}
+
+enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, const uint8_t *at,
+                                      struct hp_entry *ret_entry)
+{
+	bool cet = memcmp(at, endbr64, sizeof(endbr64)) == 0;
+	uint8_t jump_at = cet ? sizeof(endbr64) : 0;
+	if (at[0] == INT3 || at[jump_at] == INT3)
+		return HP_ENTRY_BREAKPOINT;
+	size_t room = count_nops_before(before, n_before);
+	if (!is_jump_room(at + jump_at) || room < 5)
+		return HP_ENTRY_UNPREPARED;
+	uint8_t prefix = !cet && room >= 6 ? 6 : 5;
+	struct hp_entry entry = {
+		.prefix_at = (int8_t)-prefix,
+		.prefix_len = prefix,
+		.jump_at = jump_at,
+		.body_at = jump_at + HP_JUMP_SIZE,
+		.far = prefix == 5,
+		.cet = cet,
+	};
+	memcpy(entry.old_prefix, before + n_before - prefix, prefix);
+	memcpy(entry.old_jump, at + jump_at, HP_JUMP_SIZE);
+	entry.new_jump[0] = JMP_SHORT;
+	entry.new_jump[1] = (uint8_t)-(prefix + jump_at + HP_JUMP_SIZE);
+	*ret_entry = entry;
+	return HP_ENTRY_PREPARED;
+}
+
+static bool distance(uintptr_t from, uintptr_t to, uint8_t *ret_bytes)
+{
+	int64_t far = (int64_t)(to - from);
+	int32_t near = (int32_t)far;
+	if (near != far)
+		return false;
+	memcpy(ret_bytes, &near, sizeof(near));
+	return true;
+}
+
+bool hp_arch_entry_aim(struct hp_entry *plan, uintptr_t entry, uintptr_t slot, uintptr_t landing)
+{
+	if (plan->far) {
+		plan->new_prefix[0] = JMP_NEAR;
+		return distance(entry, landing, plan->new_prefix + 1);
+	}
+	plan->new_prefix[0] = 0xff;
+	plan->new_prefix[1] = 0x25;
+	return distance(entry, slot, plan->new_prefix + 2);
+}
+
+uintptr_t hp_arch_plt_word(const uint8_t *code, uintptr_t address)
+{
+	size_t at = memcmp(code, endbr64, sizeof(endbr64)) == 0 ? sizeof(endbr64) : 0;
+	if (code[at] == 0xf2) /* bnd, from linkers that still knew MPX */
+		at++;
+	if (code[at] != 0xff || code[at + 1] != 0x25)
+		return 0;
+	int32_t offset;
+	memcpy(&offset, code + at + 2, sizeof(offset));
+	return address + at + 6 + (uintptr_t)(intptr_t)offset;
+}
+
+bool hp_arch_may_end_in_call(const uint8_t *before_end)
+{
+	if (before_end[3] == 0xe8) /* call rel32 */
+		return true;
+	for (int length = 2; length <= 7; length++) { /* call through a register or memory: FF /2, with or without REX */
+		const uint8_t *at = before_end + 8 - length;
+		if (at[0] == 0xff && (at[1] >> 3 & 7) == 2)
+			return true;
+	}
+	return false;
+}
+
+/* Looks at every byte as if an instruction began there: what is not found so is not there. Parts of one function in
+ * two sections are joined by relocations, so by 32-bit displacements (or by tables, through an indirect jump). */
+bool hp_arch_may_jump_out(const uint8_t *code, size_t size)
+{
+	for (size_t i = 0; i + 1 < size; i++) {
+		size_t operand = 0;
+		if (code[i] == JMP_NEAR)
+			operand = i + 1;
+		else if (code[i] == 0x0f && (code[i + 1] & 0xf0) == 0x80)
+			operand = i + 2;
+		else if (code[i] == 0xff && ((code[i + 1] >> 3 & 7) == 4 || (code[i + 1] >> 3 & 7) == 5))
+			return true;
+		if (operand == 0 || operand + 4 > size)
+			continue;
+		int32_t offset;
+		memcpy(&offset, code + operand, sizeof(offset));
+		int64_t target = (int64_t)operand + 4 + offset;
+		if (target < 0 || target >= (int64_t)size)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,128 @@
+/* regs - registers of frames as the unwinder wants them, and system calls without errno. */
+#include <cpuid.h>
+#include <errno.h>
+#include <string.h>
+
+#include "arch/arch.h"
+
+/* DWARF numbers, psABI figure 3.36. */
+enum { RAX, RDX, RCX, RBX, RSI, RDI, RBP, RSP, R8, R9, R10, R11, R12, R13, R14, R15, RIP };
+
+static void set(struct hp_regs *regs, unsigned reg, uintptr_t value)
+{
+	regs->value[reg] = value;
+	regs->known |= 1u << reg;
+}
+
+/* The gate stands for the function that was called: the frame to begin with is its caller's. */
+void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, struct hp_regs *ret_regs)
+{
+	struct hp_regs regs = {.known = 0};
+	set(&regs, RBX, frame->rbx);
+	set(&regs, RBP, frame->rbp);
+	set(&regs, R12, frame->r12);
+	set(&regs, R13, frame->r13);
+	set(&regs, R14, frame->r14);
+	set(&regs, R15, frame->r15);
+	set(&regs, RSP, (uintptr_t)(&frame->return_address + 1));
+	set(&regs, RIP, frame->return_address);
+	*ret_regs = regs;
+}
+
+void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_regs)
+{
+	static const uint8_t kernel[HP_REG_COUNT] = {
+		REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8,
+		REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP,
+	};
+	struct hp_regs regs = {.exact_ip = true};
+	for (unsigned reg = 0; reg < HP_REG_COUNT; reg++)
+		set(&regs, reg, (uintptr_t)context->uc_mcontext.gregs[kernel[reg]]);
+	*ret_regs = regs;
+}
+
+void hp_arch_regs_from_pair(uintptr_t ip, uintptr_t sp, struct hp_regs *ret_regs)
+{
+	struct hp_regs regs = {.exact_ip = true};
+	set(&regs, RSP, sp);
+	set(&regs, RIP, ip);
+	*ret_regs = regs;
+}
+
+bool hp_arch_regs_leave_entry(struct hp_regs *regs, hp_cfi_read read, void *arg)
+{
+	uintptr_t return_address;
+	if (!read(regs->value[RSP], &return_address, arg))
+		return false;
+	regs->value[RIP] = return_address;
+	regs->value[RSP] += 8;
+	regs->exact_ip = false;
+	return true;
+}
+
+/*     B8 nr32   mov $nr, %eax
+ *     0F 05     syscall          <- the interrupted instruction pointer is behind it
+ * The kernel leaves -EINTR in %rax and has the arguments' registers as they were, but for %rcx and %r11, which the
+ * instruction destroys anyway (kernel, arch/x86/entry/entry_64.S). */
+bool hp_arch_restart_syscall(ucontext_t *context)
+{
+	greg_t *regs = context->uc_mcontext.gregs;
+	uintptr_t ip = (uintptr_t)regs[REG_RIP];
+	const uint8_t *code = (const uint8_t *)(ip - 7);
+	if (regs[REG_RAX] != -EINTR || (ip & 0xfff) < 7) /* never read a page that the thread has not executed */
+		return false;
+	if (code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05)
+		return false;
+	uint32_t number;
+	memcpy(&number, code + 1, sizeof(number));
+	regs[REG_RAX] = number;
+	regs[REG_RIP] -= 2;
+	return true;
+}
+
+long hp_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long result;
+	__asm__ volatile("syscall"
+	                 : "=a"(result)
+	                 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+	                 : "rcx", "r11", "memory");
+	return result;
+}
+
+/* -- What gate.S needs to know of the processor -------------------------------------------------------------------- */
+
+enum { SAVE_FXSAVE, SAVE_XSAVE, SAVE_XSAVEC };
+
+/* Everything that may hold an argument or a floating-point setting: x87, SSE, AVX, AVX-512 (masks and both halves). Not
+ * AMX tiles and not protection keys, which no argument lives in. Intel SDM volume 1, section 13.1. */
+enum { SAVE_STATES = 0xe7 };
+
+uint32_t hp_gate_save_kind __attribute__((visibility("hidden")));
+uint32_t hp_gate_save_size __attribute__((visibility("hidden")));
+uint32_t hp_gate_save_mask __attribute__((visibility("hidden")));
+
+static uint32_t enabled_states(void)
+{
+	uint32_t low, high;
+	__asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return low;
+}
+
+void hp_arch_gate_init(void)
+{
+	unsigned a, b, c, d;
+	hp_gate_save_kind = SAVE_FXSAVE;
+	hp_gate_save_size = 512;
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return;
+	hp_gate_save_mask = SAVE_STATES & enabled_states();
+	/* EBX of leaf 0xd, 0: the size of all enabled states in the standard format, an upper bound of the compact one. */
+	__cpuid_count(0xd, 0, a, b, c, d);
+	hp_gate_save_size = b;
+	__cpuid_count(0xd, 1, a, b, c, d);
+	hp_gate_save_kind = a & 2 ? SAVE_XSAVEC : SAVE_XSAVE;
+}

@@ -1,0 +1,113 @@
+/* inspector - the contract between the runtime and libhotpatch-inspect.so.
+ *
+ * The runtime needs libc alone. What needs ELF files or DWARF read inside the program (names of static functions,
+ * cold parts, namespace paths, types) is asked of the inspect plugin, which the runtime loads the first time it is
+ * needed and calls through this table only. All addresses here are link-time virtual addresses, as in the file's symbol
+ * table; the runtime adds and subtracts the load bias.
+ *
+ * Every function returns 0 or a negative HOTPATCH_E* code with err filled; ret_* are written only on success. They
+ * allocate and take locks: never called while callers are held. The runtime calls them from one thread at a time.
+ */
+#ifndef HP_BASE_INSPECTOR_H
+#define HP_BASE_INSPECTOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define HP_INSPECTOR_VERSION 1
+#define HP_INSPECTOR_SYMBOL "hp_inspector" /* the plugin exports `const struct hp_inspector hp_inspector` */
+
+/* An ELF file that is, or is about to be, mapped. */
+struct hp_module {
+	const char *path;        /* to open; "/proc/self/exe" for the program itself */
+	const char *name;        /* to say in sentences */
+	const uint8_t *build_id; /* as mapped; NULL where unknown or where the module has none */
+	size_t build_id_size;    /* bytes; a file with another build-id is refused (HOTPATCH_ENOFILE) */
+};
+
+enum hp_mark {
+	HP_MARK_NONE,
+	HP_MARK_PATCHABLE, /* in section "hotpatchable" or "hotpatchable.PATH" */
+	HP_MARK_PATCH,     /* in section "hotpatch" or "hotpatch.PATH" */
+};
+
+struct hp_symbol {
+	char name[256]; /* linkage name, without the version behind '@' */
+	char path[256]; /* namespace path, "" where it has none */
+	char unit[256]; /* source file of a static function (STT_FILE, or DW_AT_name of its unit), else "" */
+	uint64_t value; /* entry */
+	uint64_t size;  /* bytes, 0 where unknown */
+	bool is_static; /* STB_LOCAL */
+	enum hp_mark mark;
+};
+
+struct hp_extent {
+	uint64_t begin, end; /* [begin, end) */
+};
+
+/* What functions() looks for; every field that is set must match. */
+struct hp_query {
+	const char *name; /* linkage name */
+	const char *path; /* namespace path */
+	bool marked;      /* only functions marked HOTPATCH */
+};
+
+struct hp_inspector {
+	uint32_t version; /* HP_INSPECTOR_VERSION */
+	uint32_t size;    /* of this table */
+
+	/* The defined function whose extent [value, value + size) covers `value`. Aliases: the global, shortest name
+	 * wins; a function's .cold part is answered with the name of the part. HOTPATCH_ENOSYM where none does. */
+	int (*function_at)(const struct hp_module *module, uint64_t value, struct hp_symbol *ret_symbol,
+	                   struct hp_err *err);
+
+	/* Calls each for every defined function (STT_FUNC, not undefined, not a .cold or .part piece) that matches
+	 * query, each entry address once, in order of address, until it returns non-zero, which is returned. 0 also
+	 * where nothing matches. */
+	int (*functions)(const struct hp_module *module, const struct hp_query *query,
+	                 int (*each)(const struct hp_symbol *symbol, void *arg), void *arg, struct hp_err *err);
+
+	/* The pieces a compiler split off the function at `value` (gcc NAME.cold, NAME.cold.N of the same unit).
+	 * HOTPATCH_ENOSYM where the file has no symbol table, so that nothing can be known. */
+	int (*parts)(const struct hp_module *module, uint64_t value, struct hp_extent *ret_parts, size_t max,
+	             size_t *ret_count, struct hp_err *err);
+
+	/* Whether the functions at two addresses have one type: return type, parameters, varargs, qualifiers, and the
+	 * layout of every struct, union and enum reached, through pointers too. HOTPATCH_ETYPE with the first
+	 * difference named, HOTPATCH_ENOTYPE where one side has no type information. */
+	int (*same_type)(const struct hp_module *old_module, uint64_t old_value, const struct hp_module *new_module,
+	                 uint64_t new_value, struct hp_err *err);
+
+	/* Whether the file is a shared library for this machine: HOTPATCH_ENOFILE, HOTPATCH_ENOTELF with the reason. */
+	int (*check_library)(const struct hp_module *module, struct hp_err *err);
+
+	/* Drops everything read so far. */
+	void (*forget)(void);
+};
+
+/* -- The runtime's side (inspector.c, not part of the plugin) ------------------------------------------------------ */
+
+/* The plugin, loaded the first time; HOTPATCH_ENOINSPECT where it is not installed or the program is static. */
+int hp_inspector_load(const struct hp_inspector **ret_inspector, struct hp_err *err) HP_MUST_CHECK;
+
+/* The plugin is asked by one thread at a time, and images do not change meanwhile. May be taken again by its owner. */
+void hp_inspector_lock(void);
+void hp_inspector_unlock(void);
+
+struct hp_mapped;
+
+/* How the plugin is told of a mapped image. */
+struct hp_module hp_module_of(const struct hp_mapped *image);
+
+/* What an address is called: the plugin's answer, else the dynamic linker's. */
+struct hp_place {
+	char function[128]; /* "" where no symbol is known */
+	size_t offset;      /* bytes from its entry */
+	char image[64];     /* "" where it is in none */
+};
+
+void hp_place_of(uintptr_t address, bool exact, struct hp_place *ret_place);
+
+#endif

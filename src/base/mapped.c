@@ -1,0 +1,238 @@
+#include "base/mapped.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static _Atomic(struct hp_mapped_list *) published;
+
+/* -- One image, from its program headers --------------------------------------------------------------------------- */
+
+static void add_segment(struct hp_mapped *image, const ElfW(Phdr) *header)
+{
+	uintptr_t low = image->bias + header->p_vaddr, high = low + header->p_memsz;
+	if (image->n_segments == HP_SEGMENTS_MAX || header->p_memsz == 0)
+		return; /* what is not recorded is not known to be code: unsafe, not wrong */
+	image->segments[image->n_segments++] = (struct hp_segment){low, high, header->p_flags};
+	if (low < image->low)
+		image->low = low;
+	if (high > image->high)
+		image->high = high;
+}
+
+static const struct hp_segment *segment_of(const struct hp_mapped *image, uintptr_t address)
+{
+	for (size_t i = 0; i < image->n_segments; i++)
+		if (address >= image->segments[i].low && address < image->segments[i].high)
+			return &image->segments[i];
+	return NULL;
+}
+
+static void find_build_id(struct hp_mapped *image, const uint8_t *at, size_t size)
+{
+	const uint8_t *end = at + size;
+	while ((size_t)(end - at) >= sizeof(ElfW(Nhdr))) {
+		ElfW(Nhdr) note;
+		memcpy(&note, at, sizeof(note));
+		size_t name = (note.n_namesz + 3u) & ~3u, content = (note.n_descsz + 3u) & ~3u;
+		at += sizeof(note);
+		if ((size_t)(end - at) < name || (size_t)(end - at) - name < note.n_descsz)
+			return;
+		if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && memcmp(at, "GNU", 4) == 0) {
+			image->build_id = at + name;
+			image->build_id_size = note.n_descsz;
+			return;
+		}
+		if ((size_t)(end - at) < name + content)
+			return;
+		at += name + content;
+	}
+}
+
+/* The unwind tables may be read as far as the segment that holds them is mapped. */
+static void set_tables(struct hp_mapped *image, const uint8_t *at, const uint8_t *header_end)
+{
+	const struct hp_segment *segment = segment_of(image, (uintptr_t)at);
+	if (!segment || !(segment->flags & PF_R))
+		return;
+	image->cfi.low = (const uint8_t *)segment->low;
+	image->cfi.high = (const uint8_t *)segment->high;
+	image->cfi.header = header_end ? at : NULL;
+	image->cfi.header_end = header_end;
+}
+
+/* -- A static executable has no header that leads to .eh_frame: its file's section table does ---------------------- */
+
+static bool read_exactly(int fd, void *buffer, size_t size, off_t offset)
+{
+	return pread(fd, buffer, size, offset) == (ssize_t)size;
+}
+
+static bool find_section(int fd, const char *name, ElfW(Shdr) *ret_section)
+{
+	ElfW(Ehdr) header;
+	ElfW(Shdr) names, section;
+	char text[16];
+	if (!read_exactly(fd, &header, sizeof(header), 0) || header.e_shentsize != sizeof(section) ||
+	    !read_exactly(fd, &names, sizeof(names), (off_t)(header.e_shoff + header.e_shstrndx * sizeof(names))))
+		return false;
+	for (unsigned i = 1; i < header.e_shnum; i++) {
+		memset(text, 0, sizeof(text));
+		if (!read_exactly(fd, &section, sizeof(section), (off_t)(header.e_shoff + i * sizeof(section))))
+			return false;
+		if (pread(fd, text, sizeof(text) - 1, (off_t)(names.sh_offset + section.sh_name)) > 0 &&
+		    strcmp(text, name) == 0) {
+			*ret_section = section;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void index_tables_of_program(struct hp_mapped *image)
+{
+	ElfW(Shdr) section;
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (find_section(fd, ".eh_frame", &section)) {
+		const uint8_t *begin = (const uint8_t *)(image->bias + section.sh_addr);
+		set_tables(image, begin, NULL);
+		if (image->cfi.high && section.sh_size <= (size_t)(image->cfi.high - begin))
+			hp_cfi_index(&image->cfi, begin, begin + section.sh_size);
+	}
+	close(fd);
+}
+
+static void read_headers(struct hp_mapped *image, const struct dl_phdr_info *info)
+{
+	const ElfW(Phdr) *frames = NULL;
+	for (unsigned i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_LOAD)
+			add_segment(image, &info->dlpi_phdr[i]);
+	for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+		const uint8_t *at = (const uint8_t *)(image->bias + header->p_vaddr);
+		if (header->p_type == PT_GNU_EH_FRAME)
+			frames = header;
+		else if (header->p_type == PT_NOTE && !image->build_id && segment_of(image, (uintptr_t)at))
+			find_build_id(image, at, header->p_memsz);
+	}
+	if (frames) {
+		const uint8_t *at = (const uint8_t *)(image->bias + frames->p_vaddr);
+		set_tables(image, at, at + frames->p_memsz);
+	} else if (image->is_program) {
+		index_tables_of_program(image);
+	}
+}
+
+/* -- The list ------------------------------------------------------------------------------------------------------ */
+
+static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	struct hp_mapped_list *list = arg;
+	struct hp_mapped *grown = realloc(list->images, (list->n + 1) * sizeof(*grown));
+	if (!grown)
+		return -1;
+	list->images = grown;
+	bool program = list->n == 0; /* dl_iterate_phdr(3): the first is the main program */
+	struct hp_mapped *image = &list->images[list->n];
+	*image = (struct hp_mapped){.bias = info->dlpi_addr, .low = UINTPTR_MAX, .is_program = program};
+	image->path = strdup(program ? "/proc/self/exe" : info->dlpi_name);
+	if (!image->path)
+		return -1;
+	const char *slash = strrchr(image->path, '/');
+	image->name = program ? "the program" : slash ? slash + 1 : image->path;
+	list->n++;
+	list->adds = info->dlpi_adds;
+	list->subs = info->dlpi_subs;
+	read_headers(image, info);
+	return 0;
+}
+
+static int read_counts(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	struct hp_mapped_list *counts = arg;
+	counts->adds = info->dlpi_adds;
+	counts->subs = info->dlpi_subs;
+	return 1;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uintptr_t left = ((const struct hp_mapped *)a)->low, right = ((const struct hp_mapped *)b)->low;
+	return left < right ? -1 : left > right;
+}
+
+int hp_mapped_refresh(struct hp_mapped_list **ret_old, struct hp_err *err)
+{
+	struct hp_mapped_list *old = atomic_load(&published), now = {0};
+	dl_iterate_phdr(read_counts, &now);
+	if (old && old->adds == now.adds && old->subs == now.subs) {
+		*ret_old = NULL;
+		return 0;
+	}
+	struct hp_mapped_list *list = calloc(1, sizeof(*list));
+	if (!list || dl_iterate_phdr(add_image, list) != 0) {
+		hp_mapped_free(list);
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the list of loaded images");
+	}
+	qsort(list->images, list->n, sizeof(*list->images), compare);
+	atomic_store(&published, list);
+	*ret_old = old;
+	return 0;
+}
+
+void hp_mapped_free(void *list)
+{
+	struct hp_mapped_list *l = list;
+	if (!l)
+		return;
+	for (size_t i = 0; i < l->n; i++) {
+		free(l->images[i].cfi.index);
+		free(l->images[i].path);
+	}
+	free(l->images);
+	free(l);
+}
+
+const struct hp_mapped *hp_mapped_find(uintptr_t address)
+{
+	const struct hp_mapped_list *list = atomic_load(&published);
+	size_t low = 0, high = list ? list->n : 0;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (list->images[middle].low <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low && address < list->images[low - 1].high ? &list->images[low - 1] : NULL;
+}
+
+bool hp_mapped_is_code(const struct hp_mapped *image, uintptr_t address)
+{
+	const struct hp_segment *segment = segment_of(image, address);
+	return segment && segment->flags & PF_X;
+}
+
+bool hp_mapped_function(uintptr_t address, struct hp_fde *ret_fde)
+{
+	const struct hp_mapped *image = hp_mapped_find(address);
+	return image && hp_cfi_find(&image->cfi, address, ret_fde);
+}
+
+int hp_mapped_each(int (*each)(const struct hp_mapped *image, void *arg), void *arg)
+{
+	const struct hp_mapped_list *list = atomic_load(&published);
+	int result = 0;
+	for (size_t i = 0; list && i < list->n && result == 0; i++)
+		result = each(&list->images[i], arg);
+	return result;
+}

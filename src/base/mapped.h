@@ -1,0 +1,55 @@
+/* mapped - the images of this process: what is loaded where, and who unwinds it.
+ *
+ * A list is a snapshot: made while nobody is held, then only read, also by signal handlers and by callers at the gate.
+ * A new one is published whole; who replaced it hands the old one to whoever knows when its last reader has gone.
+ */
+#ifndef HP_BASE_MAPPED_H
+#define HP_BASE_MAPPED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cfi.h"
+#include "base/err.h"
+
+enum { HP_SEGMENTS_MAX = 12 };
+
+struct hp_segment {
+	uintptr_t low, high; /* [low, high) */
+	uint32_t flags;      /* PF_R, PF_W, PF_X */
+};
+
+struct hp_mapped {
+	char *path;       /* to open: "/proc/self/exe" for the program */
+	const char *name; /* to say: the file's name without its folder */
+	uintptr_t bias;   /* address here = address in the file + bias */
+	uintptr_t low, high;
+	struct hp_segment segments[HP_SEGMENTS_MAX];
+	size_t n_segments;
+	struct hp_cfi cfi;
+	const uint8_t *build_id; /* in the mapped image; NULL where there is none */
+	size_t build_id_size;
+	bool is_program;
+};
+
+struct hp_mapped_list {
+	struct hp_mapped *images; /* sorted by low */
+	size_t n;
+	unsigned long long adds, subs; /* the dynamic linker's counts when the snapshot was made */
+};
+
+/* Makes a new snapshot if something was loaded or unloaded. One caller at a time. *ret_old is the list that was
+ * replaced, to be given to hp_mapped_free once nobody reads it, or NULL. */
+int hp_mapped_refresh(struct hp_mapped_list **ret_old, struct hp_err *err) HP_MUST_CHECK;
+void hp_mapped_free(void *list);
+
+/* The images that were there at the last refresh. Async-signal-safe, like all below. */
+const struct hp_mapped *hp_mapped_find(uintptr_t address); /* NULL where none is */
+bool hp_mapped_is_code(const struct hp_mapped *image, uintptr_t address);
+bool hp_mapped_function(uintptr_t address, struct hp_fde *ret_fde); /* the entry of .eh_frame that covers it */
+
+/* Calls each for every image until it returns non-zero, which is returned. Not for handlers. */
+int hp_mapped_each(int (*each)(const struct hp_mapped *image, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,23 @@
+/* readers - memory that a caller at the gate or a signal handler may still look at is freed when none does.
+ *
+ * A reader enters, loads a published pointer, reads what it points to, and leaves. Who replaces the pointer retires the
+ * old memory. It is freed at once if no reader is inside, else at a later retirement: nobody waits for a reader, since
+ * one may have been interrupted for as long as it takes. Enter and leave are async-signal-safe and may nest.
+ *
+ * The barrier pair: a reader counts itself, then loads the pointer; a writer stores the pointer, then looks at the count.
+ * Both are sequentially consistent, so either the writer sees the reader, or the reader sees the new pointer.
+ */
+#ifndef HP_BASE_READERS_H
+#define HP_BASE_READERS_H
+
+void hp_readers_enter(void);
+void hp_readers_leave(void);
+
+/* Frees memory with `destroy` now or later. The pointer must not be reachable for new readers any more. Never while
+ * callers are held. NULL memory only tries what is left from before. */
+void hp_readers_retire(void *memory, void (*destroy)(void *memory));
+
+/* In a child of fork: the parent's other threads, and so its readers, do not exist. */
+void hp_readers_reset(void);
+
+#endif

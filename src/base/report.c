@@ -1,0 +1,178 @@
+#include "base/report.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/inspector.h"
+
+enum { BLOCKERS_MAX = 32, MESSAGE_FRAMES = 6 };
+
+struct frames {
+	struct hotpatch_frame frames[HP_FRAMES_MAX];
+	struct hp_place places[HP_FRAMES_MAX];
+	char name[32], function[128];
+};
+
+struct report {
+	struct hotpatch_error error;
+	char message[2048];
+	struct hotpatch_blocker blockers[BLOCKERS_MAX];
+	struct frames *details; /* one for each blocker */
+};
+
+static pthread_key_t key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static const struct hotpatch_error no_error = {HOTPATCH_OK, "nothing has failed", 0, NULL};
+static const struct hotpatch_error no_memory = {
+	HOTPATCH_ENOMEM, "no memory is left, not even to say more; see the code that was returned", 0, NULL};
+
+static void destroy(void *arg)
+{
+	struct report *report = arg;
+	free(report->details);
+	free(report);
+}
+
+static void make_key(void)
+{
+	if (pthread_key_create(&key, destroy) != 0)
+		abort(); /* PTHREAD_KEYS_MAX: the program has no thread-specific data left, and we are being loaded into it */
+}
+
+static struct report *report_of_thread(void)
+{
+	pthread_once(&once, make_key);
+	struct report *report = pthread_getspecific(key);
+	if (!report && (report = calloc(1, sizeof(*report)))) {
+		if (pthread_setspecific(key, report) == 0)
+			return report;
+		free(report);
+		report = NULL;
+	}
+	return report;
+}
+
+const struct hotpatch_error *hotpatch_error(void)
+{
+	pthread_once(&once, make_key);
+	const struct report *report = pthread_getspecific(key);
+	if (!report)
+		return &no_error;
+	return report->error.code ? &report->error : &no_memory;
+}
+
+const char *hotpatch_code_name(int code)
+{
+	switch (code) {
+	case HOTPATCH_OK:
+		return "HOTPATCH_OK";
+#define NAME(name, value, text)                                                                                        \
+	case (value):                                                                                                  \
+		return "HOTPATCH_" #name;
+		HOTPATCH_ERROR_LIST(NAME)
+#undef NAME
+	default:
+		return NULL;
+	}
+}
+
+static void thread_name(int tid, char *name, size_t size)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", tid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd >= 0 ? read(fd, name, size - 1) : 0;
+	if (fd >= 0)
+		close(fd);
+	name[got > 0 ? got : 0] = 0;
+	name[strcspn(name, "\n")] = 0;
+}
+
+static void name_frames(const struct hp_obstacle *obstacle, struct frames *details)
+{
+	for (size_t i = 0; i < obstacle->n_frames; i++) {
+		struct hp_place *place = &details->places[i];
+		hp_place_of(obstacle->frames[i], i == 0 && !obstacle->is_self, place);
+		details->frames[i] = (struct hotpatch_frame){obstacle->frames[i], place->function, place->offset,
+		                                             place->image};
+	}
+}
+
+static void add_blocker(struct report *report, const struct hp_obstacle *obstacle)
+{
+	size_t i = report->error.n_blockers++;
+	struct frames *details = &report->details[i];
+	thread_name(obstacle->tid, details->name, sizeof(details->name));
+	snprintf(details->function, sizeof(details->function), "%s", obstacle->function);
+	name_frames(obstacle, details);
+	report->blockers[i] = (struct hotpatch_blocker){
+		.thread = obstacle->tid,
+		.name = details->name,
+		.function = details->function,
+		.reason = obstacle->reason,
+		.n_frames = obstacle->n_frames,
+		.frames = details->frames,
+	};
+}
+
+static void append(struct report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void append(struct report *report, const char *format, ...)
+{
+	size_t used = strlen(report->message);
+	va_list args;
+	va_start(args, format);
+	vsnprintf(report->message + used, sizeof(report->message) - used, format, args);
+	va_end(args);
+}
+
+/* ": thread 71 'worker' is in 'work' (read+0x10 < work+0x2f < serve+0x81)" */
+static void describe_blocker(struct report *report, const struct hotpatch_blocker *blocker)
+{
+	append(report, "thread %d '%s' %s %s%s%s", blocker->thread, blocker->name, blocker->reason,
+	       *blocker->function ? "'" : "", *blocker->function ? blocker->function : "an old definition",
+	       *blocker->function ? "'" : "");
+	for (size_t i = 0; i < blocker->n_frames && i < MESSAGE_FRAMES; i++) {
+		const struct hotpatch_frame *frame = &blocker->frames[i];
+		append(report, "%s", i ? " < " : " (");
+		if (*frame->function)
+			append(report, "%s+%#zx", frame->function, frame->offset);
+		else
+			append(report, "%#lx", (unsigned long)frame->address);
+	}
+	if (blocker->n_frames)
+		append(report, blocker->n_frames > MESSAGE_FRAMES ? " < ...)" : ")");
+}
+
+int hp_report_obstacles(int code, const struct hp_err *err, const char *truth, const struct hp_obstacle *obstacles,
+                        size_t n)
+{
+	struct report *report = code ? report_of_thread() : NULL;
+	if (!report)
+		return code;
+	free(report->details);
+	report->details = n ? calloc(n < BLOCKERS_MAX ? n : BLOCKERS_MAX, sizeof(*report->details)) : NULL;
+	report->error = (struct hotpatch_error){code, report->message, 0, report->blockers};
+	snprintf(report->message, sizeof(report->message), "%s", err->text);
+	for (size_t i = 0; report->details && i < n && i < BLOCKERS_MAX; i++) {
+		add_blocker(report, &obstacles[i]);
+		if (i < 3) {
+			append(report, i ? "; " : ": ");
+			describe_blocker(report, &report->blockers[i]);
+		}
+	}
+	if (n > 3)
+		append(report, "; and %zu more threads", n - 3);
+	append(report, "; %s", truth);
+	return code;
+}
+
+int hp_report(int code, const struct hp_err *err)
+{
+	return hp_report_obstacles(code, err, "nothing was changed", NULL, 0);
+}

@@ -1,0 +1,201 @@
+/* plugin - libhotpatch-inspect.so: the table the runtime calls (base/inspector.h), over symbols and types.
+ *
+ *     runtime --- hp_inspector ---> plugin ---> cache ---> elf/symbols      names, marks, parts: no DWARF is read
+ *                                                    '---> types/compare    same_type only
+ *
+ * The runtime calls from one thread at a time, so the cache has no lock.
+ */
+#include "inspect/plugin.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "inspect/cache.h"
+#include "types/compare.h"
+
+/* `busy` counts calls of functions() under way: their callbacks may call in here again, and what they were given must
+ * stay. */
+static struct {
+	struct hp_cache cache;
+	unsigned busy;
+	bool forget_later;
+} plugin;
+
+static int find_module(const struct hp_module *module, struct hp_cached **ret_cached, struct hp_err *err)
+{
+	if (!plugin.busy)
+		hp_cache_sweep(&plugin.cache);
+	return hp_cache_get(&plugin.cache, module, ret_cached, err);
+}
+
+/* A name that does not fit is cut: nothing is looked up by what was cut and found. */
+static void copy_text(char *to, size_t room, const char *from)
+{
+	snprintf(to, room, "%s", from);
+}
+
+static void fill_symbol(const struct hp_function *function, struct hp_symbol *ret)
+{
+	*ret = (struct hp_symbol){
+		.value = function->value,
+		.size = function->size,
+		.is_static = function->is_static,
+		.mark = function->mark,
+	};
+	copy_text(ret->name, sizeof(ret->name), function->name);
+	copy_text(ret->path, sizeof(ret->path), function->path);
+	copy_text(ret->unit, sizeof(ret->unit), function->unit);
+}
+
+static int no_function(const struct hp_module *module, uint64_t value, struct hp_err *err)
+{
+	return hp_err_set(err, HOTPATCH_ENOSYM, "no function of '%s' is known at address 0x%llx", module->name,
+	                  (unsigned long long)value);
+}
+
+static int function_at(const struct hp_module *module, uint64_t value, struct hp_symbol *ret_symbol, struct hp_err *err)
+{
+	struct hp_cached *cached;
+	int r = find_module(module, &cached, err);
+
+	if (r < 0)
+		return r;
+	const struct hp_function *function = hp_symbols_at(cached->symbols, value);
+	if (!function)
+		return no_function(module, value, err);
+	fill_symbol(function, ret_symbol);
+	return 0;
+}
+
+static bool matches(const struct hp_function *function, const struct hp_query *query)
+{
+	if (function->is_piece || (query->marked && function->mark != HP_MARK_PATCH))
+		return false;
+	if (query->name && strcmp(query->name, function->name) != 0)
+		return false;
+	return !query->path || strcmp(query->path, function->path) == 0;
+}
+
+static int call_each(const struct hp_symbols *symbols, const struct hp_query *query,
+                     int (*each)(const struct hp_symbol *symbol, void *arg), void *arg)
+{
+	const struct hp_function *last = NULL;
+	struct hp_symbol symbol;
+	int r = 0;
+
+	for (size_t i = 0; i < symbols->n_functions && r == 0; i++) {
+		const struct hp_function *function = &symbols->functions[i];
+		if (!matches(function, query) || (last && last->value == function->value))
+			continue;
+		last = function;
+		fill_symbol(function, &symbol);
+		r = each(&symbol, arg);
+	}
+	return r;
+}
+
+static void forget(void);
+
+static int functions(const struct hp_module *module, const struct hp_query *query,
+                     int (*each)(const struct hp_symbol *symbol, void *arg), void *arg, struct hp_err *err)
+{
+	struct hp_cached *cached;
+	int r = find_module(module, &cached, err);
+
+	if (r < 0)
+		return r;
+	plugin.busy++;
+	r = call_each(cached->symbols, query, each, arg);
+	plugin.busy--;
+	if (plugin.forget_later)
+		forget();
+	return r;
+}
+
+static int parts(const struct hp_module *module, uint64_t value, struct hp_extent *ret_parts, size_t max,
+                 size_t *ret_count, struct hp_err *err)
+{
+	struct hp_cached *cached;
+	size_t count;
+	int r = find_module(module, &cached, err);
+
+	if (r < 0)
+		return r;
+	if (!cached->symbols->has_locals)
+		return hp_err_set(err, HOTPATCH_ENOSYM,
+		                  "'%s' has no symbol table, so the parts of its functions are unknown: do not strip "
+		                  "it, or install its debug symbols",
+		                  module->name);
+	if (!hp_symbols_entry(cached->symbols, value, &count))
+		return no_function(module, value, err);
+	hp_symbols_pieces(cached->symbols, value, ret_parts, max, &count);
+	if (count > max)
+		return hp_err_set(err, HOTPATCH_ENOTSUP,
+		                  "a function of '%s' at 0x%llx is split into %zu parts, more "
+		                  "than the %zu there is room for",
+		                  module->name, (unsigned long long)value, count, max);
+	*ret_count = count;
+	return 0;
+}
+
+/* Where the symbol table does not know the entry, DWARF may; then there is no name to prefer. */
+static int find_typed(const struct hp_module *module, struct hp_cached *cached, uint64_t value, struct hp_typed *ret,
+                      struct hp_err *err)
+{
+	size_t count;
+	const struct hp_function *function = hp_symbols_entry(cached->symbols, value, &count);
+
+	ret->value = value;
+	ret->name = function ? function->name : "a function without a name";
+	ret->is_static = function && function->is_static;
+	return hp_cached_debuginfo(cached, module, &ret->info, err);
+}
+
+static int same_type(const struct hp_module *old_module, uint64_t old_value, const struct hp_module *new_module,
+                     uint64_t new_value, struct hp_err *err)
+{
+	struct hp_cached *old_cached, *new_cached;
+	struct hp_typed old_function, new_function;
+
+	int r = find_module(old_module, &old_cached, err);
+	/* Not find_module, which may drop what was just found. */
+	if (r < 0 || (r = hp_cache_get(&plugin.cache, new_module, &new_cached, err)) < 0)
+		return r;
+	if ((r = find_typed(old_module, old_cached, old_value, &old_function, err)) < 0)
+		return r;
+	if ((r = find_typed(new_module, new_cached, new_value, &new_function, err)) < 0)
+		return r;
+	return hp_compare_functions(&old_function, &new_function, err);
+}
+
+static int check_library(const struct hp_module *module, struct hp_err *err)
+{
+	struct hp_image *image;
+	int r = hp_image_open(module->path, module->name, &image, err);
+
+	if (r < 0)
+		return r;
+	r = hp_image_expect(image, module, err);
+	if (r == 0)
+		r = hp_image_check_library(image, err);
+	hp_image_close(image);
+	return r;
+}
+
+static void forget(void)
+{
+	plugin.forget_later = plugin.busy != 0;
+	if (!plugin.busy)
+		hp_cache_clear(&plugin.cache);
+}
+
+const struct hp_inspector hp_inspector = {
+	.version = HP_INSPECTOR_VERSION,
+	.size = sizeof(struct hp_inspector),
+	.function_at = function_at,
+	.functions = functions,
+	.parts = parts,
+	.same_type = same_type,
+	.check_library = check_library,
+	.forget = forget,
+};

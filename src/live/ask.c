@@ -1,0 +1,362 @@
+#include "live/ask.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "arch/arch.h"
+#include "base/readers.h"
+#include "base/report.h"
+
+/* Everything below runs in a signal handler or while callers are held. */
+#pragma GCC poison malloc calloc realloc free printf fprintf snprintf pthread_cond_wait
+
+/* -- State shared with handlers ------------------------------------------------------------------------------------ */
+
+/* The question that is open: a handler compares its number with the one it was sent. */
+static struct {
+	struct hp_threads *threads;
+	const struct hp_codes *codes;
+	_Atomic uint32_t number; /* 0: none */
+} question;
+
+static uint32_t last_number;
+static _Atomic uint32_t answers;
+static _Atomic int stragglers; /* questions cancelled whose signal may still arrive; may be -1 in between */
+static _Atomic int chosen;     /* the signal; 0: the default */
+static bool installed;
+static struct sigaction program_action; /* what the program had */
+
+static int signal_number(void)
+{
+	int signo = atomic_load(&chosen);
+	return signo ? signo : SIGRTMAX - 2;
+}
+
+static void futex_wake(_Atomic uint32_t *word)
+{
+	hp_syscall(SYS_futex, (long)word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0, 0, 0);
+}
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t ns)
+{
+	struct timespec timeout = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+	hp_syscall(SYS_futex, (long)word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value, (long)&timeout, 0, 0);
+}
+
+static bool edge(struct hp_thread *thread, uint32_t from, uint32_t to)
+{
+	return atomic_compare_exchange_strong(&thread->ask, &from, to);
+}
+
+static void note_answer(void)
+{
+	atomic_fetch_add(&answers, 1);
+	futex_wake(&answers);
+}
+
+static uint32_t answers_seen(void)
+{
+	return atomic_load(&answers);
+}
+
+static void wait_for_answer(uint32_t seen, uint64_t ns)
+{
+	if (atomic_load(&answers) == seen)
+		futex_wait(&answers, seen, ns);
+}
+
+/* -- In the thread that is asked ------------------------------------------------------------------------------------ */
+
+static void answer(struct hp_thread *thread, ucontext_t *context)
+{
+	struct hp_regs regs;
+	hp_arch_regs_from_signal(context, &regs);
+	uintptr_t ip = regs.value[HP_REG_IP], sp = regs.value[HP_REG_SP];
+	if (ip == (uintptr_t)hp_gate_waiting || hp_stack_scan(question.codes, ip, sp, thread->top) == HP_OUT) {
+		if (edge(thread, HP_ASK_SENT, HP_ASK_OUT))
+			note_answer();
+		else
+			atomic_fetch_sub(&stragglers, 1);
+		return;
+	}
+	thread->regs = regs;
+	if (!edge(thread, HP_ASK_SENT, HP_ASK_HELD)) {
+		atomic_fetch_sub(&stragglers, 1);
+		return;
+	}
+	note_answer();
+	while (atomic_load(&thread->ask) == HP_ASK_HELD)
+		futex_wait(&thread->ask, HP_ASK_HELD, 1000000000);
+}
+
+/* A system call that we interrupted is executed again, unless another signal is about to interrupt it anyway: then its
+ * EINTR may be what the program waits for. All signals are blocked here, so pending ones show. */
+static void restart_syscall(ucontext_t *context)
+{
+	uint64_t pending = 0, blocked;
+	hp_syscall(SYS_rt_sigpending, (long)&pending, sizeof(pending), 0, 0, 0, 0);
+	memcpy(&blocked, &context->uc_sigmask, sizeof(blocked)); /* the kernel's set is 8 bytes */
+	if ((pending & ~blocked) == 0)
+		hp_arch_restart_syscall(context);
+}
+
+static void handler(int signo, siginfo_t *info, void *context)
+{
+	(void)signo;
+	if (info->si_code != SI_QUEUE || info->si_pid != (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0))
+		return;
+	uint64_t value = (uint64_t)(uintptr_t)info->si_value.sival_ptr;
+	uint32_t number = (uint32_t)(value >> 32), index = (uint32_t)value;
+	hp_readers_enter();
+	if (atomic_load(&question.number) == number)
+		answer(&question.threads->v[index], context);
+	else
+		atomic_fetch_sub(&stragglers, 1);
+	hp_readers_leave();
+	restart_syscall(context);
+}
+
+/* -- The asker ------------------------------------------------------------------------------------------------------ */
+
+/* struct sigaction as the kernel has it, x86-64 and aarch64. */
+struct kernel_action {
+	uintptr_t handler;
+	unsigned long flags;
+	uintptr_t restorer;
+	uint64_t mask;
+};
+
+/* libc adds the restorer when it installs a handler: install, look, take back. */
+static void learn_restorer(void)
+{
+	static bool learnt;
+	struct kernel_action action = {0};
+	struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART}, before;
+	if (learnt || sigaction(signal_number(), &ours, &before) != 0)
+		return;
+	hp_syscall(SYS_rt_sigaction, signal_number(), 0, (long)&action, sizeof(action.mask), 0, 0);
+	sigaction(signal_number(), &before, NULL);
+	hp_stack_set_restorer(action.restorer);
+	learnt = true;
+}
+
+int hp_ask_prepare(struct hp_err *err)
+{
+	struct sigaction now;
+	if (installed)
+		return 0;
+	if (sigaction(signal_number(), NULL, &now) != 0 || (now.sa_flags & SA_SIGINFO) || now.sa_handler != SIG_DFL)
+		return hp_err_set(err, HOTPATCH_ESIGNAL,
+		                  "signal %d, which hotpatch asks running threads with, is used by the program; choose another "
+		                  "real-time signal with hotpatch_set_signal", signal_number());
+	learn_restorer();
+	return 0;
+}
+
+static void install(void)
+{
+	struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+	if (installed)
+		return;
+	sigfillset(&ours.sa_mask);
+	installed = sigaction(signal_number(), &ours, &program_action) == 0;
+}
+
+static void uninstall(void)
+{
+	if (installed && atomic_load(&stragglers) <= 0) {
+		sigaction(signal_number(), &program_action, NULL);
+		installed = false;
+	}
+}
+
+void hp_ask_begin(struct hp_threads *threads, const struct hp_codes *codes)
+{
+	question.threads = threads;
+	question.codes = codes;
+	if (++last_number == 0)
+		++last_number;
+	atomic_store(&question.number, last_number);
+}
+
+/* The kernel's siginfo, of which only the fields of a queued signal are set. */
+static siginfo_t make_info(uint32_t index)
+{
+	siginfo_t info;
+	memset(&info, 0, sizeof(info));
+	info.si_signo = signal_number();
+	info.si_code = SI_QUEUE;
+	info.si_pid = (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+	info.si_uid = (uid_t)hp_syscall(SYS_getuid, 0, 0, 0, 0, 0, 0);
+	info.si_value.sival_ptr = (void *)((uintptr_t)last_number << 32 | index);
+	return info;
+}
+
+static bool send_question(const struct hp_threads *threads, struct hp_thread *thread)
+{
+	if (hp_thread_blocks_signal(threads, thread->tid, signal_number())) {
+		thread->reason = "blocks the signal and may be in";
+		return false;
+	}
+	install();
+	if (!installed)
+		return false;
+	siginfo_t info = make_info((uint32_t)(thread - threads->v));
+	atomic_store(&thread->ask, HP_ASK_SENT);
+	if (hp_syscall(SYS_rt_tgsigqueueinfo, info.si_pid, thread->tid, signal_number(), (long)&info, 0, 0) == 0)
+		return true;
+	atomic_store(&thread->ask, HP_ASK_IDLE);
+	return false;
+}
+
+static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
+{
+	switch (atomic_load(&thread->ask)) {
+	case HP_ASK_OUT:
+		thread->verdict = HP_VERDICT_OUT;
+		atomic_store(&thread->ask, HP_ASK_IDLE);
+		return true;
+	case HP_ASK_HELD:
+		hp_thread_conclude(thread, hp_stack_walk(codes, &thread->regs, &thread->walk));
+		thread->blocked = false;
+		atomic_store(&thread->ask, HP_ASK_RELEASED);
+		futex_wake(&thread->ask);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* -- All threads ---------------------------------------------------------------------------------------------------- */
+
+enum { US = 1000, MS = 1000000 }; /* in ns */
+
+static bool settled(const struct hp_thread *thread)
+{
+	return thread->verdict == HP_VERDICT_IN || thread->verdict == HP_VERDICT_UNKNOWN;
+}
+
+/* Running threads are asked when they were found running twice; blocked ones only if reading them from outside left a
+ * doubt, and ever more rarely. */
+static bool due_to_be_asked(const struct hp_thread *thread, uint64_t now)
+{
+	uint64_t pause = (uint64_t)(100 * US) << (thread->asks < 7 ? thread->asks : 7);
+	bool doubtful = thread->verdict == HP_VERDICT_UNKNOWN && thread->blocked;
+	bool runs = thread->verdict == HP_VERDICT_NONE && thread->looks >= 2;
+	return (doubtful || runs) && (thread->asks == 0 || now - thread->asked >= pause);
+}
+
+static void ask(const struct hp_threads *threads, struct hp_thread *thread)
+{
+	uint64_t now = hp_now();
+	if (!due_to_be_asked(thread, now))
+		return;
+	thread->asked = now;
+	thread->asks++;
+	send_question(threads, thread);
+}
+
+/* One step with one thread. */
+static void examine(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes)
+{
+	if (take_answer(thread, codes)) {
+		thread->looks = 0;
+		return;
+	}
+	if (atomic_load(&thread->ask) == HP_ASK_RELEASED)
+		atomic_store(&thread->ask, HP_ASK_IDLE);
+	bool sent = atomic_load(&thread->ask) == HP_ASK_SENT;
+	if (!(settled(thread) && thread->blocked && !hp_thread_has_run(thread)))
+		hp_thread_look(threads, thread, codes);
+	if (!sent)
+		ask(threads, thread);
+}
+
+struct count {
+	size_t out, in, moving; /* moving: not known yet, or about to change */
+	bool stuck;             /* all that are in are blocked, and have not run since */
+};
+
+static struct count examine_all(struct hp_threads *threads, const struct hp_codes *codes)
+{
+	struct count count = {.stuck = true};
+	for (size_t i = 0; i < threads->n; i++) {
+		struct hp_thread *thread = &threads->v[i];
+		if (thread->verdict != HP_VERDICT_OUT)
+			examine(threads, thread, codes);
+		if (thread->verdict == HP_VERDICT_OUT) {
+			count.out++;
+		} else if (settled(thread) && atomic_load(&thread->ask) != HP_ASK_SENT) {
+			count.in++;
+			count.stuck &= thread->blocked;
+		} else {
+			count.moving++;
+		}
+	}
+	return count;
+}
+
+bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const struct hp_patience *patience)
+{
+	uint64_t pause = 5 * US, began = hp_now();
+	for (;;) {
+		uint32_t seen = answers_seen();
+		struct count count = examine_all(threads, codes);
+		uint64_t now = hp_now();
+		if (count.in + count.moving == 0)
+			return true;
+		if (now >= patience->deadline || (patience->one_look && count.moving == 0))
+			return false;
+		if (patience->gated && count.moving == 0 && count.stuck && now - began > MS)
+			return false;
+		if (now - began > 50 * US) { /* before that, look again at once: most threads block soon */
+			uint64_t left = patience->deadline - now;
+			wait_for_answer(seen, pause < left ? pause : left);
+			pause = pause < MS / 2 ? 2 * pause : MS;
+		}
+	}
+}
+
+void hp_ask_end(struct hp_threads *threads)
+{
+	for (size_t i = 0; i < threads->n; i++) {
+		struct hp_thread *thread = &threads->v[i];
+		if (edge(thread, HP_ASK_HELD, HP_ASK_RELEASED))
+			futex_wake(&thread->ask);
+		else if (edge(thread, HP_ASK_SENT, HP_ASK_CANCELLED) && hp_thread_clock(thread->tid) != 0)
+			atomic_fetch_add(&stragglers, 1);
+	}
+	atomic_store(&question.number, 0);
+	uninstall();
+}
+
+void hp_ask_reset(void)
+{
+	atomic_store(&question.number, 0);
+	atomic_store(&stragglers, 0);
+	uninstall();
+}
+
+int hotpatch_set_signal(int signo)
+{
+	struct hp_err err;
+	struct sigaction now;
+	if (signo < SIGRTMIN || signo > SIGRTMAX)
+		return hp_report(hp_err_set(&err, HOTPATCH_EINVAL, "signal %d is not a real-time signal: choose one from %d to %d",
+		                            signo, SIGRTMIN, SIGRTMAX), &err);
+	if (sigaction(signo, NULL, &now) != 0 || (now.sa_flags & SA_SIGINFO) || now.sa_handler != SIG_DFL)
+		return hp_report(hp_err_set(&err, HOTPATCH_ESIGNAL, "signal %d is used by the program: choose another", signo),
+		                 &err);
+	if (installed)
+		return hp_report(hp_err_set(&err, HOTPATCH_ESIGNAL, "signal %d is still under way to a thread that blocks it",
+		                            signal_number()), &err);
+	atomic_store(&chosen, signo);
+	return 0;
+}

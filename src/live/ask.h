@@ -1,0 +1,44 @@
+/* ask - the one question that all threads are asked: are you active in this code?
+ *
+ * Most can be read while they are blocked (threads.h). A running one is interrupted for it:
+ *
+ *     asker                          thread, in the handler
+ *     SENT      --signal-->          scans its own stack
+ *                                    out:    OUT, returns
+ *                                    doubt:  writes its registers, HELD, waits
+ *     walks its stack, RELEASED -->  returns
+ *     deadline: CANCELLED            finds that and returns
+ *
+ * Each edge is one compare-and-swap on hp_thread.ask, so exactly one side takes it: a thread that finds CANCELLED does not
+ * look at anything of the asker's again, and an asker that finds HELD releases.
+ *
+ * The signal's disposition is the handler's only while threads may still have one pending. It is never sent to a thread
+ * that blocks it: that one might wait for it in sigwait.
+ */
+#ifndef HP_LIVE_ASK_H
+#define HP_LIVE_ASK_H
+
+#include "live/threads.h"
+
+/* HOTPATCH_ESIGNAL when the program handles the signal. Nothing is installed yet. */
+int hp_ask_prepare(struct hp_err *err) HP_MUST_CHECK;
+
+/* From here to hp_ask_end the threads of the list may be asked about codes. Neither allocates. */
+void hp_ask_begin(struct hp_threads *threads, const struct hp_codes *codes);
+void hp_ask_end(struct hp_threads *threads);
+
+/* How long to ask, and when it is of no use to ask on. */
+struct hp_patience {
+	uint64_t deadline; /* CLOCK_MONOTONIC, ns */
+	bool one_look;     /* an answer from everybody is enough, whatever it is */
+	bool gated;        /* callers are held meanwhile: not for those that sleep in the code */
+};
+
+/* Asks all threads of the list until everybody is out: then true, which is a proof for the moment at which each was asked.
+ * The verdicts say what stands in the way. Between begin and end. */
+bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const struct hp_patience *patience);
+
+/* In a child of fork: no question is open. */
+void hp_ask_reset(void);
+
+#endif

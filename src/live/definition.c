@@ -1,0 +1,181 @@
+#include "live/definition.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/arch.h"
+#include "base/inspector.h"
+#include "base/mapped.h"
+#include "live/near.h"
+#include "live/site.h"
+#include "live/text.h"
+
+/* Set by a closure's landing on its way to the body; initial-exec, so that its distance from the thread pointer is the
+ * same in every thread. */
+static __thread void *current_context __attribute__((tls_model("initial-exec")));
+
+void *hotpatch_context(void)
+{
+	return current_context;
+}
+
+/* -- From a pointer to a function ---------------------------------------------------------------------------------- */
+
+/* A non-PIE program takes the address of its own linkage table stub for a library's function. Before the first call the
+ * stub's word leads back into the table: then only the dynamic linker knows, and it resolves at the first call. */
+static uintptr_t follow_linkage(uintptr_t address)
+{
+	uint8_t code[16];
+	uintptr_t word, to;
+	for (int hops = 0; hops < 4; hops++) {
+		if (!hp_memory_read(address, code, sizeof(code)) || !(word = hp_arch_plt_word(code, address)) ||
+		    !hp_memory_read(word, &to, sizeof(to)))
+			break;
+		const struct hp_mapped *from = hp_mapped_find(address), *image = hp_mapped_find(to);
+		if (!image || image == from || !hp_mapped_is_code(image, to))
+			break;
+		address = to;
+	}
+	return address;
+}
+
+static int refuse_address(uintptr_t address, const char *name, struct hp_err *err)
+{
+	const struct hp_mapped *image = hp_mapped_find(address);
+	if (!image)
+		return hp_err_set(err, HOTPATCH_ENOTFUNC,
+		                  "'%s' (%#lx) lies in no loaded image: it is no function of this program; give a function's "
+		                  "name", name, (unsigned long)address);
+	return hp_err_set(err, HOTPATCH_ENOTFUNC, "'%s' (%#lx) is data of %s, not code; give a function's name", name,
+	                  (unsigned long)address, image->name);
+}
+
+int hp_function_entry(hotpatch_any fn, const char *name, uintptr_t *ret_entry, struct hp_err *err)
+{
+	struct hp_fde fde;
+	struct hp_place place;
+	if (!fn)
+		return hp_err_set(err, HOTPATCH_EINVAL, "'%s' is NULL, not a function", name);
+	uintptr_t entry = follow_linkage((uintptr_t)fn);
+	const struct hp_mapped *image = hp_mapped_find(entry);
+	if (!image || !hp_mapped_is_code(image, entry))
+		return refuse_address(entry, name, err);
+	if (!hp_cfi_find(&image->cfi, entry, &fde))
+		return hp_err_set(err, HOTPATCH_ENOTFUNC,
+		                  "'%s' (%#lx in %s) has no entry in .eh_frame, so where it begins and ends is not known; compile "
+		                  "it with -fasynchronous-unwind-tables", name, (unsigned long)entry, image->name);
+	if (fde.begin != entry) {
+		hp_place_of(entry, true, &place);
+		return hp_err_set(err, HOTPATCH_ENOTFUNC, "'%s' (%#lx in %s) lies inside a function, %zu bytes behind the entry%s%s",
+		                  name, (unsigned long)entry, image->name, (size_t)(entry - fde.begin),
+		                  *place.function ? " of " : "", place.function);
+	}
+	*ret_entry = entry;
+	return 0;
+}
+
+/* -- All its code --------------------------------------------------------------------------------------------------- */
+
+static bool between(uintptr_t address, const char *low, const char *high)
+{
+	return low && address >= (uintptr_t)low && address < (uintptr_t)high;
+}
+
+/* Compilers split no function that lies in a section of its own naming. */
+static bool is_whole(uintptr_t entry, const struct hp_fde *fde, const struct hotpatch_marks *marks)
+{
+	if (marks && (between(entry, marks->patchable, marks->patchable_end) ||
+	              between(entry, marks->patch, marks->patch_end)))
+		return true;
+	return !fde->has_lsda && !hp_arch_may_jump_out((const uint8_t *)fde->begin, fde->end - fde->begin);
+}
+
+static int find_cold_parts(uintptr_t entry, const char *name, struct hp_parts *parts, struct hp_err *err)
+{
+	const struct hp_inspector *inspector;
+	struct hp_extent extents[HP_PARTS_MAX - 1];
+	struct hp_err cause;
+	size_t n = 0;
+	const struct hp_mapped *image = hp_mapped_find(entry);
+	struct hp_module module = hp_module_of(image);
+	int error = hp_inspector_load(&inspector, &cause);
+	if (!error)
+		error = inspector->parts(&module, entry - image->bias, extents, HP_PARTS_MAX - 1, &n, &cause);
+	if (error)
+		return hp_err_set(err, error,
+		                  "parts of '%s' may lie elsewhere, and where cannot be found out (%s); mark it HOTPATCHABLE or "
+		                  "HOTPATCH, or compile with -fno-reorder-blocks-and-partition", name, cause.text);
+	for (size_t i = 0; i < n; i++) {
+		parts->v[parts->n].low = extents[i].begin + image->bias;
+		parts->v[parts->n++].high = extents[i].end + image->bias;
+	}
+	return 0;
+}
+
+int hp_function_parts(uintptr_t entry, const char *name, const struct hotpatch_marks *marks, struct hp_parts *ret_parts,
+                      struct hp_err *err)
+{
+	struct hp_fde fde;
+	if (!hp_mapped_function(entry, &fde))
+		return hp_err_set(err, HOTPATCH_ENOTFUNC, "'%s' has no entry in .eh_frame", name);
+	ret_parts->v[0].low = fde.begin;
+	ret_parts->v[0].high = fde.end;
+	ret_parts->n = 1;
+	return is_whole(entry, &fde, marks) ? 0 : find_cold_parts(entry, name, ret_parts, err);
+}
+
+/* -- Definitions --------------------------------------------------------------------------------------------------- */
+
+int hp_definition_new(hotpatch_any body, const char *name, const struct hotpatch_marks *marks,
+                      struct hp_definition **ret_definition, struct hp_err *err)
+{
+	uintptr_t entry;
+	struct hp_definition *definition = calloc(1, sizeof(*definition));
+	int error = definition ? 0 : hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a definition of '%s'", name);
+	if (!error)
+		error = hp_function_entry(body, name, &entry, err);
+	if (!error)
+		error = hp_function_parts(entry, name, marks, &definition->parts, err);
+	if (!error) /* the function's own code, even if its entry is, or will be, redirected */
+		error = hp_site_own_code(entry, name, marks, &definition->target, err);
+	if (!error && !(definition->name = strdup(name)))
+		error = hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the name of '%s'", name);
+	if (error) {
+		hp_definition_free(definition);
+		return error;
+	}
+	definition->body = entry;
+	definition->refs = 1;
+	*ret_definition = definition;
+	return 0;
+}
+
+int hp_definition_new_closure(hotpatch_any body, const char *name, const struct hotpatch_marks *marks, void *context,
+                              void (*destroy)(void *), struct hp_definition **ret_definition, struct hp_err *err)
+{
+	struct hp_definition *definition;
+	int error = hp_definition_new(body, name, marks, &definition, err);
+	if (error)
+		return error;
+	error = hp_landing_new((uintptr_t)context, definition->target, hp_arch_tls_offset(&current_context),
+	                       &definition->landing, err);
+	if (error) {
+		hp_definition_free(definition);
+		return error;
+	}
+	definition->context = context;
+	definition->destroy = destroy;
+	definition->target = definition->landing;
+	*ret_definition = definition;
+	return 0;
+}
+
+void hp_definition_free(struct hp_definition *definition)
+{
+	if (!definition)
+		return;
+	hp_landing_free(definition->landing);
+	free(definition->name);
+	free(definition);
+}

@@ -1,0 +1,537 @@
+#include "live/library.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/inspector.h"
+#include "base/mapped.h"
+
+#pragma weak dlopen
+#pragma weak dlclose
+#pragma weak dlerror
+#pragma weak dlinfo
+
+/* A shared object on its way in: checked, matched, loaded. */
+struct library {
+	char *path;       /* absolute */
+	const char *name; /* as the caller gave it */
+	struct hp_module module;
+	const struct hp_inspector *inspector;
+	void *handle;
+	uintptr_t bias;
+	struct hp_pairs pairs;
+};
+
+/* Libraries that were loaded: never closed again. Protected by the registry. */
+struct loaded {
+	struct loaded *next;
+	char *path;
+	dev_t device;
+	ino_t inode;
+	struct timespec modified;
+	uintptr_t bias;
+	struct hotpatch *patch; /* what hotpatch_load applied from it, or NULL */
+};
+
+static struct loaded *all_loaded;
+
+/* -- Opening -------------------------------------------------------------------------------------------------------- */
+
+static int library_open(struct library *library, const char *path, struct hp_err *err)
+{
+	*library = (struct library){.name = path};
+	if (!path)
+		return hp_err_set(err, HOTPATCH_EINVAL, "the library's path is NULL");
+	if (!dlopen)
+		return hp_err_set(err, HOTPATCH_ENOTSUP, "'%s': a static executable cannot load libraries", path);
+	library->path = realpath(path, NULL);
+	if (!library->path)
+		return hp_err_system(err, HOTPATCH_ENOFILE, errno, "library '%s' cannot be opened", path);
+	library->module = (struct hp_module){.path = library->path, .name = path};
+	int error = hp_inspector_load(&library->inspector, err);
+	return error ? error : library->inspector->check_library(&library->module, err);
+}
+
+static void library_close(struct library *library)
+{
+	free(library->pairs.v);
+	free(library->path);
+}
+
+/* -- Matching -------------------------------------------------------------------------------------------------------- */
+
+static int pairs_add(struct hp_pairs *pairs, struct hp_site *site, const struct hp_symbol *symbol, struct hp_err *err)
+{
+	if (pairs->n == pairs->capacity) {
+		size_t capacity = pairs->capacity ? 2 * pairs->capacity : 8;
+		struct hp_pair *grown = realloc(pairs->v, capacity * sizeof(*grown));
+		if (!grown)
+			return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu functions", capacity);
+		pairs->v = grown;
+		pairs->capacity = capacity;
+	}
+	struct hp_pair *pair = &pairs->v[pairs->n++];
+	pair->site = site;
+	pair->value = symbol->value;
+	memcpy(pair->name, symbol->name, sizeof(pair->name));
+	return 0;
+}
+
+static const char *spoken(const struct hp_symbol *symbol)
+{
+	return *symbol->path ? symbol->path : symbol->name;
+}
+
+/* Functions found for one name, and how they are told in a sentence that lists them. */
+struct candidates {
+	struct hp_symbol first;
+	size_t n;
+	char list[512];
+};
+
+static int note_candidate(const struct hp_symbol *symbol, void *arg)
+{
+	struct candidates *found = arg;
+	size_t used = strlen(found->list);
+	if (found->n++ == 0)
+		found->first = *symbol;
+	snprintf(found->list + used, sizeof(found->list) - used, "%s%s at %#llx%s%s", found->n > 1 ? ", " : "", symbol->name,
+	         (unsigned long long)symbol->value, *symbol->unit ? " of " : "", symbol->unit);
+	return 0;
+}
+
+/* The function of the library that goes by the name of the program's function. Marked ones first. */
+static int match_in_library(const struct library *library, const struct hp_symbol *wanted, struct hp_symbol *ret_symbol,
+                            struct hp_err *err)
+{
+	struct hp_query query = {.marked = true};
+	struct candidates found = {.n = 0};
+	if (*wanted->path)
+		query.path = wanted->path;
+	else
+		query.name = wanted->name;
+	int error = library->inspector->functions(&library->module, &query, note_candidate, &found, err);
+	if (!error && found.n == 0 && query.name) {
+		query.marked = false;
+		error = library->inspector->functions(&library->module, &query, note_candidate, &found, err);
+	}
+	if (error)
+		return error;
+	if (found.n == 0)
+		return hp_err_set(err, HOTPATCH_ENOSYM, "library '%s' has no function '%s'%s", library->name, spoken(wanted),
+		                  *wanted->path ? "; mark one HOTPATCH_AS that path" : "");
+	if (found.n > 1)
+		return hp_err_set(err, HOTPATCH_EAMBIGUOUS, "library '%s' has '%s' %zu times: %s; keep one", library->name,
+		                  spoken(wanted), found.n, found.list);
+	*ret_symbol = found.first;
+	return 0;
+}
+
+static int compare_types(const struct library *library, const struct hp_site *site, uint64_t value, struct hp_err *err)
+{
+	const struct hp_mapped *image = hp_mapped_find(site->entry);
+	struct hp_module module = hp_module_of(image);
+	struct hp_err cause;
+	int error = library->inspector->same_type(&module, site->entry - image->bias, &library->module, value, &cause);
+	if (error)
+		return hp_err_set(err, error, "'%s' cannot be replaced from '%s': %s", site->name, library->name, cause.text);
+	return 0;
+}
+
+/* What the program's function is called: its symbol and path; without a symbol, as the macro wrote it. */
+static int name_site(const struct library *library, const struct hp_site *site, struct hp_symbol *ret_symbol)
+{
+	const struct hp_mapped *image = hp_mapped_find(site->entry);
+	struct hp_module module = hp_module_of(image);
+	struct hp_err ignored;
+	int error = library->inspector->function_at(&module, site->entry - image->bias, ret_symbol, &ignored);
+	if (error) {
+		*ret_symbol = (struct hp_symbol){.value = 0};
+		snprintf(ret_symbol->name, sizeof(ret_symbol->name), "%s", site->name);
+	}
+	return 0;
+}
+
+static int pair_one(struct library *library, struct hp_site *site, bool unchecked, struct hp_err *err)
+{
+	struct hp_symbol wanted, found;
+	int error = name_site(library, site, &wanted);
+	if (!error)
+		error = match_in_library(library, &wanted, &found, err);
+	if (!error && !unchecked)
+		error = compare_types(library, site, found.value, err);
+	return error ? error : pairs_add(&library->pairs, site, &found, err);
+}
+
+/* -- Matching a whole library ------------------------------------------------------------------------------------------ */
+
+/* The search for the program's function that one marked function of the library replaces. */
+struct search {
+	const struct library *library;
+	const struct hp_symbol *wanted;
+	const struct hp_mapped *image; /* being searched */
+	const struct hotpatch_marks *marks;
+	struct hp_site *site;
+	size_t n;
+	char list[512];
+	struct hp_err refusal; /* of a function of that name that cannot be patched */
+};
+
+static bool is_patch_library(const struct hp_mapped *image)
+{
+	for (const struct loaded *l = all_loaded; l; l = l->next)
+		if (l->bias == image->bias)
+			return true;
+	return false;
+}
+
+static int try_candidate(const struct hp_symbol *symbol, void *arg)
+{
+	struct search *s = arg;
+	struct hp_site *site;
+	size_t used = strlen(s->list);
+	if (strcmp(symbol->path, s->wanted->path) != 0)
+		return 0;
+	if (hp_site_get(symbol->value + s->image->bias, symbol->name, s->marks, &site, &s->refusal) != 0)
+		return 0;
+	s->site = site;
+	s->n++;
+	snprintf(s->list + used, sizeof(s->list) - used, "%s%s%s%s", s->n > 1 ? ", in " : "in ", s->image->name,
+	         *symbol->unit ? " of " : "", symbol->unit);
+	return 0;
+}
+
+static int search_image(const struct hp_mapped *image, void *arg)
+{
+	struct search *s = arg;
+	struct hp_err ignored;
+	struct hp_query query = {.name = *s->wanted->path ? NULL : s->wanted->name,
+	                         .path = *s->wanted->path ? s->wanted->path : NULL};
+	struct hp_module module = hp_module_of(image);
+	if (!*image->path || strncmp(image->path, "linux-vdso", 10) == 0 || is_patch_library(image))
+		return 0;
+	s->image = image;
+	(void)s->library->inspector->functions(&module, &query, try_candidate, s, &ignored); /* unreadable: not the one */
+	return 0;
+}
+
+static int find_in_program(const struct library *library, const struct hp_symbol *wanted,
+                           const struct hotpatch_marks *marks, struct hp_site **ret_site, struct hp_err *err)
+{
+	struct search search = {.library = library, .wanted = wanted, .marks = marks};
+	hp_mapped_each(search_image, &search);
+	if (search.n > 1)
+		return hp_err_set(err, HOTPATCH_EAMBIGUOUS, "the program has '%s' %zu times: %s; use hotpatch_lib for one of them",
+		                  spoken(wanted), search.n, search.list);
+	if (search.n == 1) {
+		*ret_site = search.site;
+		return 0;
+	}
+	if (search.refusal.code) {
+		*err = search.refusal;
+		return err->code;
+	}
+	return hp_err_set(err, HOTPATCH_ENOSYM, "the program has no function '%s', which library '%s' replaces",
+	                  spoken(wanted), library->name);
+}
+
+/* The marked functions of the library, collected before the program is searched: the plugin is asked one thing at once. */
+struct marked {
+	struct hp_symbol *v;
+	size_t n;
+	bool overflow;
+};
+
+static int collect(const struct hp_symbol *symbol, void *arg)
+{
+	struct marked *marked = arg;
+	struct hp_symbol *grown = realloc(marked->v, (marked->n + 1) * sizeof(*grown));
+	if (!grown)
+		return HOTPATCH_ENOMEM;
+	marked->v = grown;
+	marked->v[marked->n++] = *symbol;
+	return 0;
+}
+
+static int check_marked(const struct library *library, const struct marked *marked, struct hp_err *err)
+{
+	if (marked->n == 0)
+		return hp_err_set(err, HOTPATCH_ENOSYM, "library '%s' marks no function HOTPATCH", library->name);
+	for (size_t i = 0; i < marked->n; i++)
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(spoken(&marked->v[i]), spoken(&marked->v[j])) == 0)
+				return hp_err_set(err, HOTPATCH_EAMBIGUOUS, "library '%s' has '%s' twice; keep one",
+				                  library->name, spoken(&marked->v[i]));
+	return 0;
+}
+
+static int pair_all(struct library *library, const struct hotpatch_marks *marks, bool unchecked, struct hp_err *err)
+{
+	struct marked marked = {.n = 0};
+	struct hp_query query = {.marked = true};
+	int error = library->inspector->functions(&library->module, &query, collect, &marked, err);
+	if (error == HOTPATCH_ENOMEM)
+		hp_err_set(err, error, "no memory for the functions of '%s'", library->name);
+	if (!error)
+		error = check_marked(library, &marked, err);
+	for (size_t i = 0; i < marked.n && !error; i++) {
+		struct hp_site *site;
+		error = find_in_program(library, &marked.v[i], marks, &site, err);
+		if (!error && !unchecked)
+			error = compare_types(library, site, marked.v[i].value, err);
+		if (!error)
+			error = pairs_add(&library->pairs, site, &marked.v[i], err);
+	}
+	free(marked.v);
+	return error;
+}
+
+/* -- Loading --------------------------------------------------------------------------------------------------------- */
+
+/* A file that was overwritten in place is, to the dynamic linker, the one it has: a copy without a name is another. */
+static void *load_copy(const char *path)
+{
+	char buffer[65536], name[64];
+	void *handle = NULL;
+	ssize_t got = -1;
+	int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("hotpatch", MFD_CLOEXEC);
+	while (from >= 0 && to >= 0 && (got = read(from, buffer, sizeof(buffer))) > 0)
+		if (write(to, buffer, (size_t)got) != got) {
+			got = -1;
+			break;
+		}
+	if (got == 0) {
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", to);
+		handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+	}
+	if (from >= 0)
+		close(from);
+	if (to >= 0)
+		close(to);
+	return handle;
+}
+
+static bool same_file(const struct loaded *loaded, const struct stat *status)
+{
+	return loaded->device == status->st_dev && loaded->inode == status->st_ino;
+}
+
+static void *load(const struct library *library, const struct stat *status)
+{
+	for (const struct loaded *l = all_loaded; l; l = l->next)
+		if (same_file(l, status) && (l->modified.tv_sec != status->st_mtim.tv_sec ||
+		                             l->modified.tv_nsec != status->st_mtim.tv_nsec))
+			return load_copy(library->path);
+	return dlopen(library->path, RTLD_NOW | RTLD_LOCAL);
+}
+
+static void remember(const struct library *library, const struct stat *status)
+{
+	struct loaded *entry = calloc(1, sizeof(*entry));
+	if (!entry || !(entry->path = strdup(library->path))) {
+		free(entry); /* it only serves to tell libraries apart: the next load does without */
+		return;
+	}
+	entry->device = status->st_dev;
+	entry->inode = status->st_ino;
+	entry->modified = status->st_mtim;
+	entry->bias = library->bias;
+	entry->next = all_loaded;
+	all_loaded = entry;
+}
+
+static int library_load(struct library *library, struct hp_err *err)
+{
+	struct stat status;
+	struct link_map *map;
+	if (stat(library->path, &status) != 0)
+		return hp_err_system(err, HOTPATCH_ENOFILE, errno, "library '%s' cannot be opened", library->name);
+	library->handle = load(library, &status);
+	if (!library->handle || dlinfo(library->handle, RTLD_DI_LINKMAP, &map) != 0) {
+		const char *why = dlerror();
+		return hp_err_set(err, HOTPATCH_ELOAD, "library '%s' cannot be loaded: %s", library->name,
+		                  why ? why : "the dynamic linker does not say why");
+	}
+	library->bias = map->l_addr;
+	remember(library, &status);
+	return 0;
+}
+
+static int pair_define(const struct library *library, const struct hp_pair *pair, const struct hotpatch_marks *marks,
+                       struct hp_definition **ret_definition, struct hp_err *err)
+{
+	hotpatch_any body = (hotpatch_any)(library->bias + pair->value);
+	return hp_definition_new(body, pair->name, marks, ret_definition, err);
+}
+
+/* The library's functions lie in images that the last refresh did not know. */
+static int reenter_registry(struct hp_err *err)
+{
+	hp_registry_leave();
+	return hp_registry_enter(err);
+}
+
+/* -- Into a set ------------------------------------------------------------------------------------------------------- */
+
+static int add_pairs(struct hotpatch *patch, const struct library *library, const struct hotpatch_marks *marks,
+                     struct hp_err *err)
+{
+	size_t before = patch->n;
+	int error = 0;
+	for (size_t i = 0; i < library->pairs.n && !error; i++) {
+		struct hp_definition *definition;
+		error = pair_define(library, &library->pairs.v[i], marks, &definition, err);
+		if (!error)
+			error = hp_patch_add(patch, library->pairs.v[i].site, definition, err);
+	}
+	while (error && patch->n > before)
+		hp_definition_free(patch->items[--patch->n].definition);
+	return error;
+}
+
+/* Under the registry. */
+static int fill(struct hotpatch *patch, struct library *library, const char *path, const struct hotpatch_marks *marks,
+                bool unchecked, struct hp_err *err)
+{
+	int error = library_open(library, path, err);
+	if (!error)
+		error = pair_all(library, marks, unchecked, err);
+	if (!error)
+		error = library_load(library, err);
+	if (!error)
+		error = reenter_registry(err);
+	return error ? error : add_pairs(patch, library, marks, err);
+}
+
+static int fill_from(struct hotpatch *patch, const char *path, const struct hotpatch_marks *marks, bool unchecked,
+                     struct hp_err *err)
+{
+	struct library library = {.path = NULL};
+	int error = hp_registry_enter(err);
+	if (error)
+		return error;
+	error = fill(patch, &library, path, marks, unchecked, err);
+	hp_registry_leave();
+	library_close(&library);
+	return error;
+}
+
+/* -- The public interface ---------------------------------------------------------------------------------------------- */
+
+int hotpatch_replace_lib_at(struct hotpatch *patch, const struct hotpatch_marks *marks, const char *path,
+                            const struct hotpatch_options *options)
+{
+	struct hp_session session;
+	int error = hp_session_begin(&session, options);
+	if (!error && !patch)
+		error = hp_err_set(&session.err, HOTPATCH_EINVAL, "the patch is NULL; make one with hotpatch_new");
+	if (!error && patch->applied)
+		error = hp_err_set(&session.err, HOTPATCH_ESTATE, "patch '%s' is applied; revert it before it is changed",
+		                   patch->name);
+	if (!error)
+		error = fill_from(patch, path, marks, session.unchecked, &session.err);
+	return hp_session_end(&session, error);
+}
+
+/* Under the registry: the site, and its definition from the library. */
+static int define_one(struct library *library, const char *path, const struct hotpatch_marks *marks, const char *name,
+                      hotpatch_any fn, bool unchecked, struct hp_definition **ret_definition, struct hp_err *err)
+{
+	uintptr_t entry;
+	struct hp_site *site;
+	int error = library_open(library, path, err);
+	if (!error)
+		error = hp_function_entry(fn, name, &entry, err);
+	if (!error)
+		error = hp_site_get(entry, name, marks, &site, err);
+	if (!error)
+		error = pair_one(library, site, unchecked, err);
+	if (!error)
+		error = library_load(library, err);
+	if (!error)
+		error = reenter_registry(err);
+	return error ? error : pair_define(library, &library->pairs.v[0], marks, ret_definition, err);
+}
+
+int hotpatch_lib_at(const struct hotpatch_marks *marks, const char *name, hotpatch_any fn, const char *path,
+                    const struct hotpatch_options *options)
+{
+	struct hp_session session;
+	struct library library = {.path = NULL};
+	struct hp_definition *definition = NULL;
+	int error = hp_session_begin(&session, options);
+	if (!error)
+		error = hp_registry_enter(&session.err);
+	if (!error) {
+		error = define_one(&library, path, marks, name ? name : "", fn, session.unchecked, &definition, &session.err);
+		hp_registry_leave();
+	}
+	if (!error)
+		error = hp_patch_direct(library.pairs.v[0].site, definition, &session);
+	library_close(&library);
+	return hp_session_end(&session, error);
+}
+
+/* The newest library of that path from which a patch is applied. */
+static struct loaded *find_applied(const char *path)
+{
+	char *absolute = path ? realpath(path, NULL) : NULL;
+	const char *wanted = absolute ? absolute : path; /* the file may be gone */
+	struct loaded *found = NULL;
+	for (struct loaded *l = all_loaded; wanted && l && !found; l = l->next)
+		if (l->patch && (strcmp(l->path, wanted) == 0 || strcmp(l->patch->name, path) == 0))
+			found = l;
+	free(absolute);
+	return found;
+}
+
+static int load_as_patch(const char *path, const struct hotpatch_marks *marks, struct hp_session *session)
+{
+	struct hotpatch *patch = hotpatch_new(path ? path : "");
+	if (!patch)
+		return hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory for a patch from '%s'", path);
+	int error = fill_from(patch, path, marks, session->unchecked, &session->err);
+	if (!error)
+		error = hp_patch_apply(patch, session);
+	if (patch->applied)
+		all_loaded->patch = patch; /* the library that was loaded last */
+	else
+		hp_patch_destroy(patch, session);
+	return error;
+}
+
+int hotpatch_load_at(const struct hotpatch_marks *marks, const char *path, const struct hotpatch_options *options)
+{
+	struct hp_session session;
+	int error = hp_session_begin(&session, options);
+	if (!error)
+		error = load_as_patch(path, marks, &session);
+	return hp_session_end(&session, error);
+}
+
+int hotpatch_unload_with(const char *path, const struct hotpatch_options *options)
+{
+	struct hp_session session;
+	struct loaded *found = NULL;
+	int error = hp_session_begin(&session, options);
+	if (!error && !path)
+		error = hp_err_set(&session.err, HOTPATCH_EINVAL, "the library's path is NULL");
+	if (!error && !(found = find_applied(path)))
+		error = hp_err_set(&session.err, HOTPATCH_ESTATE, "no patch from '%s' is applied", path);
+	if (!error)
+		error = hp_patch_revert(found->patch, &session);
+	if (found && !found->patch->applied) {
+		hp_patch_destroy(found->patch, &session);
+		found->patch = NULL;
+	}
+	return hp_session_end(&session, error);
+}

@@ -1,0 +1,252 @@
+#include "live/session.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "arch/arch.h"
+#include "base/inspector.h"
+#include "base/mapped.h"
+#include "base/readers.h"
+#include "live/threads.h"
+
+/* -- Locks ---------------------------------------------------------------------------------------------------------- */
+
+static _Atomic uint32_t turn; /* thread id of the owner; a futex */
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+
+static int turn_take(const struct hp_request *request, struct hp_err *err)
+{
+	uint32_t self = (uint32_t)hp_thread_self();
+	for (;;) {
+		uint32_t owner = 0;
+		if (atomic_compare_exchange_strong(&turn, &owner, self))
+			return 0;
+		if (owner == self)
+			return hp_err_set(err, HOTPATCH_ESTATE,
+			                  "a callback of a patch cannot apply or revert; do it after the call that runs it");
+		uint64_t now = hp_now();
+		if (request->mode == HOTPATCH_TRY || now >= request->deadline)
+			return hp_err_set(err, HOTPATCH_EBUSY, "thread %u is applying another patch", owner);
+		uint64_t left = request->deadline - now;
+		struct timespec timeout = {(time_t)(left / 1000000000), (long)(left % 1000000000)};
+		hp_syscall(SYS_futex, (long)&turn, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, owner, (long)&timeout, 0, 0);
+	}
+}
+
+static void turn_give(void)
+{
+	atomic_store(&turn, 0);
+	hp_syscall(SYS_futex, (long)&turn, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0, 0, 0);
+}
+
+int hp_registry_enter(struct hp_err *err)
+{
+	struct hp_mapped_list *old;
+	pthread_mutex_lock(&registry);
+	hp_inspector_lock();
+	int error = hp_mapped_refresh(&old, err);
+	if (error)
+		hp_registry_leave();
+	else
+		hp_readers_retire(old, hp_mapped_free);
+	return error;
+}
+
+void hp_registry_leave(void)
+{
+	hp_inspector_unlock();
+	pthread_mutex_unlock(&registry);
+}
+
+/* A child of fork has the forking thread alone: what others of the parent were doing is undone in it. The locks are taken
+ * around fork so that what they protect is whole. */
+static void before_fork(void)
+{
+	pthread_mutex_lock(&registry);
+	hp_inspector_lock();
+	hp_layers_lock();
+}
+
+static void after_fork(void)
+{
+	hp_layers_unlock();
+	hp_registry_leave();
+}
+
+static void after_fork_in_child(void)
+{
+	after_fork();
+	hp_transition_reset();
+	atomic_store(&turn, 0);
+}
+
+__attribute__((constructor)) static void prepare_process(void)
+{
+	hp_arch_gate_init();
+	pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+
+/* -- Sessions ------------------------------------------------------------------------------------------------------- */
+
+enum { TIMEOUT_MS = 5000, STALL_MS = 100, TIMEOUT_MAX_MS = 24 * 3600 * 1000 };
+
+static int read_options(struct hp_session *session, const struct hotpatch_options *given)
+{
+	struct hotpatch_options options = {.size = sizeof(options)};
+	struct hp_err *err = &session->err;
+	if (given && (given->size < offsetof(struct hotpatch_options, timeout_ms) || given->size > 4096))
+		return hp_err_set(err, HOTPATCH_EINVAL, "options of %zu bytes are none: let the macros fill in .size",
+		                  given->size);
+	if (given)
+		memcpy(&options, given, given->size < sizeof(options) ? given->size : sizeof(options));
+	if ((unsigned)options.mode > HOTPATCH_FORCE)
+		return hp_err_set(err, HOTPATCH_EINVAL, "mode %u is none of HOTPATCH_WAIT, TRY, DRAIN, FORCE",
+		                  (unsigned)options.mode);
+	if (options.timeout_ms > TIMEOUT_MAX_MS || options.stall_ms > TIMEOUT_MAX_MS)
+		return hp_err_set(err, HOTPATCH_EINVAL, "a timeout of %u ms is absurd; the longest is a day (%u ms)",
+		                  options.timeout_ms > TIMEOUT_MAX_MS ? options.timeout_ms : options.stall_ms,
+		                  (unsigned)TIMEOUT_MAX_MS);
+	unsigned timeout = options.timeout_ms ? options.timeout_ms : TIMEOUT_MS;
+	session->unchecked = options.unchecked;
+	session->request = (struct hp_request){
+		.mode = options.mode,
+		.deadline = hp_now() + (uint64_t)timeout * 1000000,
+		.stall = (uint64_t)(options.stall_ms ? options.stall_ms : STALL_MS) * 1000000,
+		.timeout_ms = timeout,
+	};
+	return 0;
+}
+
+int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options)
+{
+	session->has_turn = false;
+	session->discarded = NULL;
+	session->outcome.n_obstacles = 0;
+	session->outcome.live = false;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &session->cancel_state);
+	int error = read_options(session, options);
+	if (!error)
+		error = turn_take(&session->request, &session->err);
+	session->has_turn = !error;
+	return error;
+}
+
+void hp_session_discard(struct hp_session *session, struct hp_definition *definition)
+{
+	definition->next = session->discarded;
+	session->discarded = definition;
+}
+
+/* Runs the program's code, which may call all of ours: without the turn. */
+static void destroy_discarded(struct hp_definition *definition)
+{
+	while (definition) {
+		struct hp_definition *next = definition->next;
+		if (definition->destroy)
+			definition->destroy(definition->context);
+		hp_definition_free(definition);
+		definition = next;
+	}
+}
+
+int hp_session_end(struct hp_session *session, int code)
+{
+	hp_report_obstacles(code, &session->err, session->outcome.live ? "the change is live" : "nothing was changed",
+	                    session->outcome.obstacles, session->outcome.n_obstacles);
+	if (session->has_turn)
+		turn_give();
+	destroy_discarded(session->discarded);
+	pthread_setcancelstate(session->cancel_state, NULL);
+	return code;
+}
+
+/* -- What is in force -------------------------------------------------------------------------------------------------- */
+
+/* One layer, copied so that the callback may change what it describes. */
+struct row {
+	char function[128], patch[128];
+	struct hotpatch_info info;
+	uintptr_t body;
+};
+
+struct rows {
+	struct row *v;
+	size_t n, capacity;
+};
+
+static int count_layers(struct hp_site *site, void *arg)
+{
+	*(size_t *)arg += site->n_layers;
+	return 0;
+}
+
+static int copy_layers(struct hp_site *site, void *arg)
+{
+	struct rows *rows = arg;
+	for (size_t i = 0; i < site->n_layers && rows->n < rows->capacity; i++) {
+		const struct hp_layer *layer = &site->layers[i];
+		struct row *row = &rows->v[rows->n++];
+		snprintf(row->function, sizeof(row->function), "%s", site->name);
+		snprintf(row->patch, sizeof(row->patch), "%s", layer->patch_name);
+		row->body = layer->definition->body;
+		row->info = (struct hotpatch_info){
+			.function = row->function,
+			.address = (hotpatch_any)site->entry,
+			.body = (hotpatch_any)layer->definition->body,
+			.patch = row->patch,
+			.since = layer->since,
+			.level = (unsigned)i + 1,
+			.current = i + 1 == site->n_layers,
+		};
+	}
+	return 0;
+}
+
+/* Between the count and the copy more may be applied: then it is done again. */
+static int snapshot(struct rows *rows, struct hp_err *err)
+{
+	for (;;) {
+		size_t n = 0;
+		hp_sites_each(count_layers, &n);
+		*rows = (struct rows){calloc(n + 1, sizeof(struct row)), 0, n};
+		if (!rows->v)
+			return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a list of %zu changes", n);
+		size_t again = 0;
+		hp_layers_lock();
+		hp_sites_each(copy_layers, rows);
+		hp_sites_each(count_layers, &again);
+		hp_layers_unlock();
+		if (again == n)
+			return 0;
+		free(rows->v);
+	}
+}
+
+int hotpatch_for_each(int (*callback)(const struct hotpatch_info *info, void *arg), void *arg)
+{
+	struct hp_err err;
+	struct rows rows;
+	struct hp_place place;
+	int result = 0;
+	if (!callback)
+		return hp_report(hp_err_set(&err, HOTPATCH_EINVAL, "the callback is NULL"), &err);
+	int error = hp_registry_enter(&err);
+	if (error)
+		return hp_report(error, &err);
+	error = snapshot(&rows, &err);
+	hp_registry_leave();
+	if (error)
+		return hp_report(error, &err);
+	for (size_t i = 0; i < rows.n && result == 0; i++) {
+		hp_place_of(rows.v[i].body, true, &place);
+		rows.v[i].info.definition = place.function;
+		result = callback(&rows.v[i].info, arg);
+	}
+	free(rows.v);
+	return result;
+}

@@ -1,0 +1,35 @@
+/* session - a call of the public interface that may change something, the list of what is in force, and the locks.
+ *
+ * Locks, in this order:
+ *     turn      one operation at a time, with a deadline; held across the transition, so across waiting for callers
+ *     registry  sites, definitions, images, the plugin: held for moments, never while callers are held
+ *     layers    transition.h: what is stacked on sites
+ * A caller held at the gate may own none but the last, which the transition therefore only tries.
+ */
+#ifndef HP_LIVE_SESSION_H
+#define HP_LIVE_SESSION_H
+
+#include "live/transition.h"
+
+struct hp_session {
+	struct hp_request request;
+	bool unchecked;
+	int cancel_state;
+	bool has_turn;
+	struct hp_definition *discarded; /* to be destroyed when the turn is given back, chained by next */
+	struct hp_outcome outcome;
+	struct hp_err err;
+};
+
+/* Every begin is followed by an end, which reports what failed and returns `code`, whether or not begin succeeded. */
+int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options) HP_MUST_CHECK;
+int hp_session_end(struct hp_session *session, int code);
+
+/* Has the definition destroyed at the end: nobody refers to it, and no thread is in it. */
+void hp_session_discard(struct hp_session *session, struct hp_definition *definition);
+
+/* Locks the registry and brings the list of images up to date. */
+int hp_registry_enter(struct hp_err *err) HP_MUST_CHECK;
+void hp_registry_leave(void);
+
+#endif

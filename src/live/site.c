@@ -1,0 +1,445 @@
+#include "live/site.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/inspector.h"
+#include "base/mapped.h"
+
+/* -- The registry: a hash table by entry that is only added to ------------------------------------------------------ */
+
+/* Readers go without a lock: a table is published whole, and an outgrown one is kept for those still in it. */
+struct table {
+	size_t size, used; /* size: a power of two, at least twice used */
+	_Atomic(struct hp_site *) v[];
+};
+
+static _Atomic(struct table *) registry;
+
+static size_t place(const struct table *table, uintptr_t entry)
+{
+	size_t i = (size_t)((entry * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (table->size - 1);
+	for (;; i = (i + 1) & (table->size - 1)) {
+		const struct hp_site *site = atomic_load(&table->v[i]);
+		if (!site || site->entry == entry)
+			return i;
+	}
+}
+
+struct hp_site *hp_site_at(uintptr_t entry)
+{
+	struct table *table = atomic_load(&registry);
+	return table ? atomic_load(&table->v[place(table, entry)]) : NULL;
+}
+
+static int registry_grow(struct hp_err *err)
+{
+	struct table *old = atomic_load(&registry);
+	size_t size = old ? 2 * old->size : 64;
+	struct table *table = calloc(1, sizeof(*table) + size * sizeof(table->v[0]));
+	if (!table)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the table of %zu sites", size);
+	table->size = size;
+	for (size_t i = 0; old && i < old->size; i++) {
+		struct hp_site *site = atomic_load(&old->v[i]);
+		if (site) {
+			atomic_store(&table->v[place(table, site->entry)], site);
+			table->used++;
+		}
+	}
+	atomic_store(&registry, table);
+	return 0;
+}
+
+static int registry_add(struct hp_site *site, struct hp_err *err)
+{
+	struct table *table = atomic_load(&registry);
+	if (!table || 2 * (table->used + 1) > table->size) {
+		int error = registry_grow(err);
+		if (error)
+			return error;
+		table = atomic_load(&registry);
+	}
+	table->used++;
+	atomic_store(&table->v[place(table, site->entry)], site);
+	return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uintptr_t left = (*(struct hp_site *const *)a)->entry, right = (*(struct hp_site *const *)b)->entry;
+	return left < right ? -1 : left > right;
+}
+
+int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg)
+{
+	struct table *table = atomic_load(&registry);
+	struct hp_site **sites = table ? calloc(table->used + 1, sizeof(struct hp_site *)) : NULL;
+	size_t n = 0;
+	int result = 0;
+	for (size_t i = 0; sites && i < table->size; i++)
+		if (atomic_load(&table->v[i]))
+			sites[n++] = atomic_load(&table->v[i]);
+	if (sites)
+		qsort(sites, n, sizeof(*sites), compare);
+	for (size_t i = 0; i < n && result == 0; i++)
+		result = each(sites[i], arg);
+	free(sites);
+	return result;
+}
+
+/* -- Recognising an entry ------------------------------------------------------------------------------------------- */
+
+/* How many bytes before the entry belong to no function. */
+static size_t room_before(uintptr_t entry)
+{
+	struct hp_fde fde;
+	size_t room = 0;
+	while (room < HP_ENTRY_BEFORE && !hp_mapped_function(entry - room - 1, &fde))
+		room++;
+	return room;
+}
+
+static enum hp_entry_kind read_entry(uintptr_t entry, struct hp_entry *plan)
+{
+	uint8_t before[HP_ENTRY_BEFORE], at[HP_ENTRY_AFTER] = {0};
+	size_t room = room_before(entry);
+	hp_memory_read_some(entry, at, sizeof(at));
+	if (!hp_memory_read(entry - room, before, room))
+		room = 0;
+	return hp_arch_entry_read(before, room, at, plan);
+}
+
+static int plan_entry(uintptr_t entry, const char *name, struct hp_entry *plan, struct hp_err *err)
+{
+	switch (read_entry(entry, plan)) {
+	case HP_ENTRY_PREPARED:
+		return 0;
+	case HP_ENTRY_BREAKPOINT:
+		return hp_err_set(err, HOTPATCH_ECODE, "a debugger's breakpoint stands at the entry of '%s'; take it away first",
+		                  name);
+	default:
+		return hp_err_set(err, HOTPATCH_ENOTPREPARED,
+		                  "'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
+		                  "-fpatchable-function-entry=8,6 (with -fcf-protection: 7,5)", name,
+		                  hp_mapped_find(entry)->name);
+	}
+}
+
+int hp_site_own_code(uintptr_t entry, const char *name, const struct hotpatch_marks *marks, uintptr_t *ret_target,
+                     struct hp_err *err)
+{
+	struct hp_entry plan;
+	struct hp_site *site = hp_site_at(entry);
+	*ret_target = entry;
+	if (!site && read_entry(entry, &plan) == HP_ENTRY_PREPARED) {
+		if (!plan.cet) {
+			*ret_target = entry + plan.body_at;
+			return 0;
+		}
+		int error = hp_site_get(entry, name, marks, &site, err); /* for its landing to the body */
+		if (error)
+			return error;
+	}
+	if (site)
+		*ret_target = site->original.target;
+	return 0;
+}
+
+/* -- Making a site -------------------------------------------------------------------------------------------------- */
+
+/* The macro's argument may be an expression; then the symbol says more. */
+static char *choose_name(uintptr_t entry, const char *name)
+{
+	struct hp_place found;
+	const char *c = name;
+	while ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || *c == '_' || *c == ':' || (*c >= '0' && *c <= '9'))
+		c++;
+	if (*c == 0)
+		return strdup(name);
+	hp_place_of(entry, true, &found);
+	return strdup(*found.function && found.offset == 0 ? found.function : name);
+}
+
+static void site_free(struct hp_site *site)
+{
+	if (!site)
+		return;
+	free(site->name);
+	free(site);
+}
+
+/* Fills what does not take a cell, so that nothing is used up when a function is refused. */
+static int site_describe(struct hp_site *site, const char *name, const struct hotpatch_marks *marks, struct hp_err *err)
+{
+	int error = plan_entry(site->entry, name, &site->plan, err);
+	if (!error)
+		error = hp_function_parts(site->entry, name, marks, &site->original.parts, err);
+	if (!error && !(site->name = choose_name(site->entry, name)))
+		error = hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the site of '%s'", name);
+	return error;
+}
+
+static int site_give_cell(struct hp_site *site, struct hp_err *err)
+{
+	uintptr_t body = site->entry + site->plan.body_at;
+	int error = hp_near_take(site->entry, &site->cell, err);
+	if (error)
+		return error;
+	*site->cell.body = body;
+	*site->cell.site = site;
+	site->original.body = site->entry;
+	site->original.name = site->name;
+	site->original.is_original = true;
+	site->original.refs = 1;
+	site->original.target = site->plan.cet ? site->cell.code + HP_CELL_BODY : body;
+	atomic_store(site->cell.slot, site->original.target);
+	atomic_store(&site->before, site->original.target);
+	atomic_store(&site->after, site->original.target);
+	if (!hp_arch_entry_aim(&site->plan, site->entry, (uintptr_t)site->cell.slot, site->cell.code + HP_CELL_LANDING))
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no slot lies within reach of '%s'", site->name);
+	return 0;
+}
+
+static bool holds(uintptr_t address, const uint8_t *bytes, size_t n)
+{
+	uint8_t now[HP_PREFIX_MAX];
+	return hp_memory_read(address, now, n) && memcmp(now, bytes, n) == 0;
+}
+
+static uintptr_t prefix_address(const struct hp_site *site)
+{
+	return site->entry + (uintptr_t)(intptr_t)site->plan.prefix_at;
+}
+
+static uintptr_t jump_address(const struct hp_site *site)
+{
+	return site->entry + site->plan.jump_at;
+}
+
+/* Whether the code is as we left it. An image that was unloaded and loaded again at the same place is as at first. */
+static int site_check(struct hp_site *site, struct hp_err *err)
+{
+	const struct hp_entry *plan = &site->plan;
+	bool fresh = holds(prefix_address(site), plan->old_prefix, plan->prefix_len);
+	bool jump = holds(jump_address(site), site->redirected ? plan->new_jump : plan->old_jump, HP_JUMP_SIZE);
+	if (fresh && site->redirected && holds(jump_address(site), plan->old_jump, HP_JUMP_SIZE)) {
+		site->redirected = site->prefix_set = false;
+		return 0;
+	}
+	if (jump && (fresh || (site->prefix_set && holds(prefix_address(site), plan->new_prefix, plan->prefix_len))))
+		return 0;
+	return hp_err_set(err, HOTPATCH_ECODE,
+	                  "the code at the entry of '%s' was changed by somebody else (a debugger, another copy of hotpatch, "
+	                  "the program itself)", site->name);
+}
+
+int hp_site_get(uintptr_t entry, const char *name, const struct hotpatch_marks *marks, struct hp_site **ret_site,
+                struct hp_err *err)
+{
+	struct hp_site *site = hp_site_at(entry);
+	if (site) {
+		*ret_site = site;
+		return site_check(site, err);
+	}
+	site = calloc(1, sizeof(*site));
+	if (!site)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the site of '%s'", name);
+	site->entry = entry;
+	int error = site_describe(site, name, marks, err);
+	if (!error)
+		error = site_give_cell(site, err);
+	if (!error)
+		error = registry_add(site, err);
+	if (error)
+		site_free(site);
+	else
+		*ret_site = site;
+	return error;
+}
+
+/* -- Layers --------------------------------------------------------------------------------------------------------- */
+
+uintptr_t hp_site_target(const struct hp_site *site)
+{
+	return site->n_layers ? site->layers[site->n_layers - 1].definition->target : site->original.target;
+}
+
+/* An outgrown array is kept: a reader without a lock may be in it. Sizes double, so that what is kept stays less than
+ * what is used. */
+int hp_site_reserve_layers(struct hp_site *site, size_t n, struct hp_err *err)
+{
+	if (n <= site->layers_capacity)
+		return 0;
+	size_t capacity = n < 4 ? 4 : 2 * n;
+	struct hp_layer *layers = calloc(capacity, sizeof(*layers));
+	if (!layers)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for another definition of '%s'", site->name);
+	if (site->n_layers)
+		memcpy(layers, site->layers, site->n_layers * sizeof(*layers));
+	atomic_fetch_add(&site->version, 1);
+	site->layers = layers;
+	site->layers_capacity = capacity;
+	atomic_fetch_add(&site->version, 1);
+	return 0;
+}
+
+void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, size_t n)
+{
+	atomic_fetch_add(&site->version, 1);
+	for (size_t i = 0; i < n; i++) {
+		site->layers[i] = layers[i];
+		site->layers[i].low = layers[i].definition->parts.v[0].low;
+		site->layers[i].high = layers[i].definition->parts.v[0].high;
+		site->layers[i].target = layers[i].definition->target;
+	}
+	site->n_layers = n;
+	atomic_fetch_add(&site->version, 1);
+}
+
+/* The definition beneath the one whose code holds `caller`; the original if none does. */
+static uintptr_t beneath(const struct hp_site *site, uintptr_t caller)
+{
+	uint32_t version;
+	uintptr_t target;
+	do { /* even and unchanged: what was read in between belongs together */
+		version = atomic_load(&site->version);
+		target = site->original.target;
+		for (size_t i = __atomic_load_n(&site->n_layers, __ATOMIC_RELAXED); i-- > 0;) {
+			const struct hp_layer *layer = &__atomic_load_n(&site->layers, __ATOMIC_RELAXED)[i];
+			if (caller > layer->low && caller <= layer->high) {
+				target = i ? layer[-1].target : site->original.target;
+				break;
+			}
+		}
+		atomic_thread_fence(memory_order_acquire);
+	} while (version & 1 || version != atomic_load(&site->version));
+	return target;
+}
+
+__attribute__((noinline)) hotpatch_any hotpatch_original_at(hotpatch_any fn)
+{
+	uintptr_t caller = (uintptr_t)__builtin_return_address(0), entry;
+	struct hp_site *site = hp_site_at((uintptr_t)fn);
+	struct hp_err err;
+	if (!site && hp_function_entry(fn, "", &entry, &err) == 0) /* perhaps a linkage table's stub */
+		site = hp_site_at(entry);
+	return site ? (hotpatch_any)beneath(site, caller) : fn;
+}
+
+/* -- Text ----------------------------------------------------------------------------------------------------------- */
+
+static bool wants_jump(const struct hp_site *site, bool redirect)
+{
+	return redirect ? !site->redirected : site->redirected && site->n_layers == 0;
+}
+
+/* Writes one byte of every jump that is to change. */
+static int write_jumps(struct hp_site *const *sites, size_t n, bool redirect, size_t byte, struct hp_text *text,
+                       struct hp_err *err)
+{
+	int error = 0;
+	for (size_t i = 0; i < n && !error; i++) {
+		const struct hp_entry *plan = &sites[i]->plan;
+		if (wants_jump(sites[i], redirect))
+			error = hp_text_write(text, jump_address(sites[i]) + byte,
+			                      (redirect ? plan->new_jump : plan->old_jump) + byte, 1, err);
+	}
+	return error ? error : hp_barrier_code(err);
+}
+
+/* Nobody executes a prefix before the jump leads there. The first byte of the jump is written as it is, so that what
+ * may fail (a page that cannot be copied, a policy) fails now. */
+static int write_prefix(struct hp_site *site, struct hp_text *text, struct hp_err *err)
+{
+	struct hp_entry *plan = &site->plan;
+	int error = site_check(site, err);
+	for (size_t i = 0; i < HP_JUMP_SIZE && !error; i++)
+		error = hp_text_write(text, jump_address(site) + i, &plan->old_jump[i], 1, err);
+	if (!error && !site->prefix_set) {
+		atomic_store(site->cell.slot, site->original.target);
+		error = hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, err);
+		site->prefix_set = !error;
+	}
+	return error;
+}
+
+static void mark_redirected(struct hp_site *const *sites, size_t n, bool redirected)
+{
+	for (size_t i = 0; i < n; i++)
+		if (redirected || sites[i]->n_layers == 0)
+			sites[i]->redirected = redirected;
+}
+
+static struct hp_site *unclean;
+
+struct hp_site *hp_sites_unclean(void)
+{
+	return unclean;
+}
+
+static void add_unclean(struct hp_site *site)
+{
+	for (struct hp_site *other = unclean; other; other = other->next_unclean)
+		if (other == site)
+			return;
+	site->next_unclean = unclean;
+	unclean = site;
+}
+
+/* First bytes first: the reverse order. What cannot be taken back stays, and leads to the original. */
+void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
+{
+	struct hp_err ignored;
+	bool any = false;
+	for (size_t i = 0; i < n; i++)
+		any |= wants_jump(sites[i], false);
+	if (!any)
+		return;
+	if (write_jumps(sites, n, false, 0, text, &ignored) == 0 && write_jumps(sites, n, false, 1, text, &ignored) == 0)
+		mark_redirected(sites, n, false);
+	for (size_t i = 0; i < n; i++)
+		if (sites[i]->prefix_set && !sites[i]->redirected)
+			add_unclean(sites[i]);
+}
+
+int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *text, struct hp_err *err)
+{
+	bool fresh = false;
+	int error = 0;
+	for (size_t i = 0; i < n && !error; i++)
+		if (!sites[i]->redirected) {
+			error = write_prefix(sites[i], text, err);
+			fresh = true;
+		}
+	if (!error && !fresh)
+		return 0;
+	if (!error)
+		error = hp_barrier_code(err);
+	if (!error)
+		error = write_jumps(sites, n, true, 1, text, err);
+	if (!error)
+		error = write_jumps(sites, n, true, 0, text, err);
+	if (error) { /* a jump that was written leads to the original; taking it back may fail as writing it did */
+		mark_redirected(sites, n, true);
+		hp_sites_undo(sites, n, text);
+		return error;
+	}
+	mark_redirected(sites, n, true);
+	return 0;
+}
+
+void hp_sites_clear_unclean(struct hp_text *text)
+{
+	struct hp_err ignored;
+	struct hp_site *next;
+	for (struct hp_site *site = unclean; site; site = next) {
+		next = site->next_unclean;
+		if (!site->redirected && site->prefix_set &&
+		    holds(prefix_address(site), site->plan.new_prefix, site->plan.prefix_len) &&
+		    hp_text_write(text, prefix_address(site), site->plan.old_prefix, site->plan.prefix_len, &ignored) == 0)
+			site->prefix_set = false;
+	}
+	unclean = NULL;
+}

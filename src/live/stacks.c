@@ -1,0 +1,407 @@
+#include "live/stacks.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+
+#include "arch/arch.h"
+#include "base/mapped.h"
+#include "live/near.h"
+#include "live/text.h"
+
+/* -- Code of interest ---------------------------------------------------------------------------------------------- */
+
+static int codes_add(struct hp_codes *codes, struct hp_code code, struct hp_err *err)
+{
+	if (codes->n == codes->capacity) {
+		size_t capacity = codes->capacity ? 2 * codes->capacity : 16;
+		struct hp_code *grown = realloc(codes->v, capacity * sizeof(*grown));
+		if (!grown)
+			return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu pieces of code", capacity);
+		codes->v = grown;
+		codes->capacity = capacity;
+	}
+	codes->v[codes->n++] = code;
+	return 0;
+}
+
+/* A return address lies behind a call: never at the first byte; at the end only if the last instruction is a call, to a
+ * function that does not return. */
+int hp_codes_add_function(struct hp_codes *codes, uintptr_t low, uintptr_t high, bool entry_is_out, uint32_t owner,
+                          struct hp_err *err)
+{
+	uint8_t last[8];
+	bool call_at_end = high - low < sizeof(last) || !hp_memory_read(high - sizeof(last), last, sizeof(last)) ||
+	                   hp_arch_may_end_in_call(last);
+	struct hp_code code = {
+		.ip_low = low + entry_is_out,
+		.ip_high = high,
+		.word_low = low + 1,
+		.word_high = high + call_at_end,
+		.owner = owner,
+	};
+	return codes_add(codes, code, err);
+}
+
+int hp_codes_add_instruction(struct hp_codes *codes, uintptr_t at, uint32_t owner, struct hp_err *err)
+{
+	struct hp_code code = {.ip_low = at, .ip_high = at + 1, .word_low = at, .word_high = at + 1, .owner = owner};
+	return codes_add(codes, code, err);
+}
+
+static int compare(const void *a, const void *b)
+{
+	uintptr_t left = ((const struct hp_code *)a)->word_low, right = ((const struct hp_code *)b)->word_low;
+	return left < right ? -1 : left > right;
+}
+
+void hp_codes_sort(struct hp_codes *codes)
+{
+	qsort(codes->v, codes->n, sizeof(*codes->v), compare);
+	codes->low = UINTPTR_MAX;
+	codes->high = 0;
+	for (size_t i = 0; i < codes->n; i++) {
+		if (codes->v[i].word_low < codes->low)
+			codes->low = codes->v[i].word_low;
+		if (codes->v[i].word_high > codes->high)
+			codes->high = codes->v[i].word_high;
+	}
+}
+
+void hp_codes_free(struct hp_codes *codes)
+{
+	free(codes->v);
+	*codes = (struct hp_codes){0};
+}
+
+/* The last piece that begins at or before address + 1 (instruction pointers may be one below word_low), and its
+ * neighbour: functions do not overlap, so no other can hold it. */
+static const struct hp_code *find(const struct hp_codes *codes, uintptr_t address, bool as_word)
+{
+	size_t low = 0, high = codes->n;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (codes->v[middle].word_low <= address + 1)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (size_t i = low; i > 0 && low - i < 3; i--) {
+		const struct hp_code *code = &codes->v[i - 1];
+		if (as_word ? address >= code->word_low && address < code->word_high
+		            : address >= code->ip_low && address < code->ip_high)
+			return code;
+	}
+	return NULL;
+}
+
+/* -- Reading a stack: a window, so that neighbouring words cost one system call -------------------------------------- */
+
+struct window {
+	uintptr_t base;
+	size_t size;
+	uintptr_t words[256];
+};
+
+static bool window_read(uintptr_t address, uintptr_t *ret_word, void *arg)
+{
+	struct window *w = arg;
+	if (address % sizeof(uintptr_t) != 0)
+		return hp_memory_read(address, ret_word, sizeof(*ret_word));
+	if (address < w->base || address - w->base + sizeof(uintptr_t) > w->size) {
+		w->base = address;
+		w->size = hp_memory_read_some(address, w->words, sizeof(w->words));
+		if (w->size < sizeof(uintptr_t))
+			return false;
+	}
+	*ret_word = w->words[(address - w->base) / sizeof(uintptr_t)];
+	return true;
+}
+
+/* -- Where stacks end ---------------------------------------------------------------------------------------------- */
+
+/* The kernel puts the program's name above the first frame of its first thread; libc puts the thread descriptor, with
+ * the head of its robust list, above the first frame of all others (get_robust_list(2)). */
+uintptr_t hp_stack_top(int tid)
+{
+	uintptr_t head = 0, size = 0;
+	if (tid == (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0))
+		return getauxval(AT_EXECFN);
+	if (hp_syscall(SYS_get_robust_list, tid, (long)&head, (long)&size, 0, 0, 0) != 0)
+		return 0;
+	return head & ~(sizeof(uintptr_t) - 1);
+}
+
+static _Atomic uintptr_t restorer;
+
+void hp_stack_set_restorer(uintptr_t address)
+{
+	atomic_store(&restorer, address);
+}
+
+/* Announced stacks: a table that only grows; an empty place has size 0. Base is set before size and cleared after it, so
+ * that whoever sees a size sees its base. */
+struct announced {
+	_Atomic uintptr_t base;
+	_Atomic size_t size;
+};
+
+enum { ANNOUNCED_CHUNK = 64 };
+
+struct announced_chunk {
+	_Atomic(struct announced_chunk *) next;
+	struct announced stacks[ANNOUNCED_CHUNK];
+};
+
+static struct announced_chunk announced_first;
+static pthread_mutex_t announced_lock = PTHREAD_MUTEX_INITIALIZER; /* protects writing to the table */
+
+/* The end of the announced stack that holds sp, or 0. */
+static uintptr_t announced_end(uintptr_t sp)
+{
+	for (struct announced_chunk *chunk = &announced_first; chunk; chunk = atomic_load(&chunk->next))
+		for (size_t i = 0; i < ANNOUNCED_CHUNK; i++) {
+			size_t size = atomic_load(&chunk->stacks[i].size);
+			uintptr_t base = atomic_load(&chunk->stacks[i].base);
+			if (size && sp >= base && sp - base < size)
+				return base + size;
+		}
+	return 0;
+}
+
+/* The lowest readable address below top, in steps: how far a native stack may reach whose owner runs elsewhere. */
+static uintptr_t native_low(uintptr_t top)
+{
+	uintptr_t step = 65536, low = top;
+	uint8_t byte;
+	while (top - low < (uintptr_t)64 << 20 && hp_memory_read(low - step, &byte, 1))
+		low -= step;
+	return low;
+}
+
+/* -- Scan ---------------------------------------------------------------------------------------------------------- */
+
+enum { STRETCH_MAX = 64 << 20, PENDING_MAX = 8 };
+
+/* Stacks still to be scanned, one found from the other. */
+struct scan {
+	const struct hp_codes *codes;
+	struct {
+		uintptr_t ip, sp;
+	} pending[PENDING_MAX];
+	size_t n, done;
+	bool overflow;
+	struct window window;
+};
+
+static void scan_add(struct scan *s, uintptr_t ip, uintptr_t sp)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->pending[i].sp == sp)
+			return;
+	if (s->n == PENDING_MAX) {
+		s->overflow = true;
+		return;
+	}
+	s->pending[s->n].ip = ip;
+	s->pending[s->n++].sp = sp;
+}
+
+/* `at` holds the restorer's address: behind it lies, or lay, a signal frame. */
+static bool signal_frame_hits(struct scan *s, uintptr_t at)
+{
+	uintptr_t ip, sp;
+	if (!hp_memory_read(at + HP_SIGFRAME_IP, &ip, sizeof(ip)) || !hp_memory_read(at + HP_SIGFRAME_SP, &sp, sizeof(sp)))
+		return false;
+	if (find(s->codes, ip, false))
+		return true;
+	if (sp < at || sp - at > 65536) /* nearer ones are interrupted frames of the same stretch */
+		scan_add(s, ip, sp & ~(sizeof(uintptr_t) - 1));
+	return false;
+}
+
+static bool words_hit(struct scan *s, uintptr_t base, size_t n)
+{
+	uintptr_t low = s->codes->low, span = s->codes->high - low, frame = atomic_load(&restorer);
+	for (size_t i = 0; i < n; i++) {
+		uintptr_t word = s->window.words[i];
+		if (word - low < span && find(s->codes, word, true))
+			return true;
+		if (word == frame && frame && signal_frame_hits(s, base + i * sizeof(uintptr_t)))
+			return true;
+	}
+	return false;
+}
+
+/* Scans [sp, limit) as far as it can be read. True at the first hit; else *ret_end is where it stopped. */
+static bool stretch_hits(struct scan *s, uintptr_t sp, uintptr_t limit, uintptr_t *ret_end)
+{
+	uintptr_t at = sp;
+	while (at < limit) {
+		size_t want = limit - at < sizeof(s->window.words) ? limit - at : sizeof(s->window.words);
+		size_t got = hp_memory_read_some(at, s->window.words, want) / sizeof(uintptr_t);
+		if (words_hit(s, at, got))
+			return true;
+		at += got * sizeof(uintptr_t);
+		if (got * sizeof(uintptr_t) < want)
+			break;
+	}
+	*ret_end = at;
+	return false;
+}
+
+static uintptr_t stretch_limit(uintptr_t sp, uintptr_t top)
+{
+	uintptr_t announced = announced_end(sp);
+	if (announced)
+		return announced;
+	if (top && sp < top && top - sp < STRETCH_MAX)
+		return top;
+	return sp + STRETCH_MAX;
+}
+
+enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top)
+{
+	struct scan s;
+	s.codes = codes;
+	s.n = s.done = 0;
+	s.overflow = false;
+	scan_add(&s, ip, sp & ~(sizeof(uintptr_t) - 1));
+	bool complete = false;
+	for (; s.done < s.n; s.done++) {
+		uintptr_t at = s.pending[s.done].sp, limit = stretch_limit(at, top), end;
+		if (find(codes, s.pending[s.done].ip, false) || stretch_hits(&s, at, limit, &end))
+			return HP_MAYBE;
+		if (top ? at < top && end >= top : end < limit)
+			complete = true;
+		else if (top && limit == announced_end(at)) /* a coroutine: its thread's own stack, as far as it may go */
+			scan_add(&s, 0, native_low(top));
+	}
+	return complete && !s.overflow ? HP_OUT : HP_UNKNOWN;
+}
+
+/* -- Walk ---------------------------------------------------------------------------------------------------------- */
+
+enum { WALK_MAX = 1 << 20, PREFIX_MAX = 16 };
+
+/* At an entry, or in the code between it and a definition, the frame is still the caller's call. */
+static bool at_entry_code(uintptr_t ip)
+{
+	struct hp_fde fde;
+	if (hp_near_contains(ip))
+		return true;
+	for (uintptr_t ahead = 1; ahead <= PREFIX_MAX; ahead++)
+		if (hp_mapped_function(ip + ahead, &fde))
+			return fde.begin == ip + ahead;
+	return false;
+}
+
+static enum hp_cfi_step step(struct hp_regs *regs, struct window *window)
+{
+	uintptr_t ip = regs->value[HP_REG_IP], sp = regs->value[HP_REG_SP];
+	uintptr_t pc = regs->exact_ip ? ip : ip - 1;
+	const struct hp_mapped *image = hp_mapped_find(pc);
+	struct hp_fde fde;
+	if (!image || !hp_cfi_find(&image->cfi, pc, &fde)) {
+		bool entry = regs->exact_ip && at_entry_code(ip);
+		return entry && hp_arch_regs_leave_entry(regs, window_read, window) ? HP_CFI_STEPPED : HP_CFI_LOST;
+	}
+	enum hp_cfi_step result = hp_cfi_step(&image->cfi, &fde, regs, window_read, window);
+	if (result == HP_CFI_STEPPED && !fde.signal_frame && regs->value[HP_REG_SP] <= sp)
+		return HP_CFI_LOST; /* stacks grow down: a frame lies above the one it called */
+	return result;
+}
+
+enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *start, struct hp_walk *walk)
+{
+	struct hp_regs regs = *start;
+	struct window window;
+	enum hp_answer answer = HP_OUT;
+	window.base = window.size = 0;
+	if (walk)
+		walk->n_frames = 0;
+	for (int i = 0; i < WALK_MAX; i++) {
+		uintptr_t ip = regs.value[HP_REG_IP];
+		const struct hp_code *code = find(codes, ip, !regs.exact_ip);
+		if (code && answer != HP_IN) {
+			answer = HP_IN;
+			if (!walk)
+				return HP_IN;
+			walk->owner = code->owner;
+		}
+		if (walk && walk->n_frames < HP_FRAMES_MAX)
+			walk->frames[walk->n_frames++] = ip;
+		else if (answer == HP_IN)
+			return HP_IN;
+		enum hp_cfi_step stepped = step(&regs, &window);
+		if (stepped == HP_CFI_OUTERMOST)
+			return answer;
+		if (stepped == HP_CFI_LOST)
+			return answer == HP_IN ? HP_IN : HP_UNKNOWN;
+	}
+	return HP_UNKNOWN;
+}
+
+/* -- Announced stacks ---------------------------------------------------------------------------------------------- */
+
+enum hp_answer hp_stack_scan_announced(const struct hp_codes *codes)
+{
+	struct scan s;
+	s.codes = codes;
+	s.n = s.done = 0;
+	s.overflow = false;
+	for (struct announced_chunk *chunk = &announced_first; chunk; chunk = atomic_load(&chunk->next))
+		for (size_t i = 0; i < ANNOUNCED_CHUNK; i++) {
+			size_t size = atomic_load(&chunk->stacks[i].size);
+			uintptr_t base = atomic_load(&chunk->stacks[i].base), end;
+			if (size && stretch_hits(&s, base, base + size, &end))
+				return HP_MAYBE;
+		}
+	return HP_OUT;
+}
+
+static struct announced *announced_place(uintptr_t base)
+{
+	struct announced_chunk *chunk = &announced_first;
+	for (;; chunk = atomic_load(&chunk->next)) {
+		for (size_t i = 0; i < ANNOUNCED_CHUNK; i++)
+			if (base ? atomic_load(&chunk->stacks[i].size) && atomic_load(&chunk->stacks[i].base) == base
+			         : !atomic_load(&chunk->stacks[i].size))
+				return &chunk->stacks[i];
+		if (!atomic_load(&chunk->next))
+			break;
+	}
+	if (base)
+		return NULL;
+	struct announced_chunk *added = calloc(1, sizeof(*added));
+	atomic_store(&chunk->next, added);
+	return added ? &added->stacks[0] : NULL;
+}
+
+int hotpatch_stack_add(const void *base, size_t size)
+{
+	if (!base || size < sizeof(uintptr_t) || (uintptr_t)base % sizeof(uintptr_t) != 0)
+		return HOTPATCH_EINVAL;
+	pthread_mutex_lock(&announced_lock);
+	struct announced *place = announced_place(0);
+	if (place) {
+		atomic_store(&place->base, (uintptr_t)base);
+		atomic_store(&place->size, size & ~(sizeof(uintptr_t) - 1));
+	}
+	pthread_mutex_unlock(&announced_lock);
+	return place ? 0 : HOTPATCH_ENOMEM;
+}
+
+int hotpatch_stack_remove(const void *base)
+{
+	pthread_mutex_lock(&announced_lock);
+	struct announced *place = base ? announced_place((uintptr_t)base) : NULL;
+	if (place)
+		atomic_store(&place->size, 0);
+	pthread_mutex_unlock(&announced_lock);
+	return place ? 0 : HOTPATCH_EINVAL;
+}

@@ -1,0 +1,83 @@
+/* stacks - whether a stack holds a frame of certain code.
+ *
+ * Two ways, from cheap to exact:
+ *
+ *   scan   every word from the stack pointer up is compared with the code. That none lies in it is a proof that no frame
+ *          does; that one does proves nothing, since return addresses stay behind in dead slots.
+ *   walk   from frame to frame by .eh_frame, which needs the thread held, or at least all registers that matter.
+ *
+ *     higher addresses
+ *     +-----------------+ top: thread descriptor, or the program's arguments        a signal frame:
+ *     | main, thread    |                                                           | restorer | context: ip, sp ... |
+ *     | frames ...      |   <---- sp' in the signal frame --------------+           found by its first word, the
+ *     +-----------------+ sp      (interrupted there)                   |           address of the restorer
+ *                                                  alternate stack: frames, signal frame
+ *
+ * A scan that starts on an alternate stack follows signal frames until it has covered the stack that ends at `top`. If
+ * it does not get there, some stack is not known, and the answer is HP_UNKNOWN.
+ *
+ * All of it is async-signal-safe, reads other threads' memory without faulting, and needs about 3 KiB of stack.
+ */
+#ifndef HP_LIVE_STACKS_H
+#define HP_LIVE_STACKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cfi.h"
+#include "base/err.h"
+#include "base/report.h"
+
+/* A stretch of code that somebody wants to know nobody is in. */
+struct hp_code {
+	uintptr_t ip_low, ip_high;     /* instruction pointers inside: [ip_low, ip_high) */
+	uintptr_t word_low, word_high; /* words on a stack that may be return addresses into it: [word_low, word_high) */
+	uint32_t owner;                /* whose code: for the caller */
+};
+
+struct hp_codes {
+	struct hp_code *v; /* sorted by word_low after hp_codes_sort */
+	size_t n, capacity;
+	uintptr_t low, high; /* all words of interest lie in [low, high) */
+};
+
+#define HP_OWNER_GATE UINT32_MAX
+
+/* The code [low, high) of a function. entry_is_out: a thread exactly at low has not entered yet, since the entry is
+ * redirected. HOTPATCH_ENOMEM. */
+int hp_codes_add_function(struct hp_codes *codes, uintptr_t low, uintptr_t high, bool entry_is_out, uint32_t owner,
+                          struct hp_err *err) HP_MUST_CHECK;
+/* One instruction at `at`, which makes no calls: only instruction pointers can be there. */
+int hp_codes_add_instruction(struct hp_codes *codes, uintptr_t at, uint32_t owner, struct hp_err *err) HP_MUST_CHECK;
+void hp_codes_sort(struct hp_codes *codes);
+void hp_codes_free(struct hp_codes *codes);
+
+enum hp_answer {
+	HP_OUT,     /* proven: no frame lies in the code */
+	HP_IN,      /* a frame does */
+	HP_MAYBE,   /* a word says so, which proves nothing */
+	HP_UNKNOWN, /* a stack could not be followed */
+};
+
+/* The native stack of a thread ends at or below this address; 0 where that cannot be found out. */
+uintptr_t hp_stack_top(int tid);
+
+enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top);
+
+struct hp_walk {
+	uint32_t owner;                  /* of the innermost frame that is inside, if HP_IN */
+	size_t n_frames;                 /* recorded, innermost first */
+	uintptr_t frames[HP_FRAMES_MAX]; /* instruction pointer and return addresses */
+};
+
+/* HP_OUT, HP_IN or HP_UNKNOWN. walk may be NULL where only the answer matters: then it ends at the first frame inside. */
+enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *regs, struct hp_walk *walk);
+
+/* The address of the instructions a signal handler returns to, by which signal frames are found. */
+void hp_stack_set_restorer(uintptr_t address);
+
+/* Announced stacks are looked at whole: their switched-out owner's stack pointer is not known. */
+enum hp_answer hp_stack_scan_announced(const struct hp_codes *codes);
+
+#endif

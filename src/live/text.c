@@ -1,0 +1,127 @@
+#include "live/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/membarrier.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "arch/arch.h"
+
+/* -- Writing ------------------------------------------------------------------------------------------------------- */
+
+void hp_text_open(struct hp_text *text)
+{
+	text->fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+}
+
+void hp_text_close(struct hp_text *text)
+{
+	if (text->fd >= 0)
+		close(text->fd);
+	text->fd = -1;
+}
+
+/* The protection of the mapping at address, from /proc/self/maps; false where it cannot be found out. */
+static bool find_protection(uintptr_t address, int *ret_protection)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512], flags[5];
+	unsigned long low, high;
+	bool found = false;
+	while (maps && !found && fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx %4s", &low, &high, flags) == 3 && address >= low && address < high) {
+			*ret_protection = (flags[0] == 'r' ? PROT_READ : 0) | (flags[1] == 'w' ? PROT_WRITE : 0) |
+			                  (flags[2] == 'x' ? PROT_EXEC : 0);
+			found = true;
+		}
+	if (maps)
+		fclose(maps);
+	return found;
+}
+
+/* Never without PROT_EXEC: other threads execute the page. */
+static int write_page(uintptr_t address, const uint8_t *bytes, size_t n, struct hp_err *err)
+{
+	uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE), page = address & ~(page_size - 1);
+	int protection;
+	if (!find_protection(address, &protection))
+		return hp_err_set(err, HOTPATCH_ETEXT,
+		                  "program text cannot be written: /proc/self/mem is refused, and without /proc/self/maps "
+		                  "the protection of %#lx is not known", (unsigned long)page);
+	if (mprotect((void *)page, page_size, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
+		return hp_err_system(err, HOTPATCH_ETEXT, errno,
+		                     "program text cannot be written: both /proc/self/mem (proc_mem.force_override, a "
+		                     "non-dumpable process) and mprotect (seccomp, SELinux, PR_SET_MDWE) are refused");
+	for (size_t i = 0; i < n; i++)
+		((volatile uint8_t *)address)[i] = bytes[i];
+	if (mprotect((void *)page, page_size, protection) != 0)
+		return hp_err_system(err, HOTPATCH_ETEXT, errno, "the protection of a page of text cannot be given back");
+	return 0;
+}
+
+static int write_by_mprotect(uintptr_t address, const uint8_t *bytes, size_t n, struct hp_err *err)
+{
+	uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+	int error = 0;
+	while (n > 0 && error == 0) {
+		size_t part = page_size - (address & (page_size - 1));
+		if (part > n)
+			part = n;
+		error = write_page(address, bytes, part, err);
+		address += part;
+		bytes += part;
+		n -= part;
+	}
+	return error;
+}
+
+int hp_text_write(struct hp_text *text, uintptr_t address, const void *bytes, size_t n, struct hp_err *err)
+{
+	int saved = errno, error = 0;
+	if (text->fd < 0 || pwrite(text->fd, bytes, n, (off_t)address) != (ssize_t)n)
+		error = write_by_mprotect(address, bytes, n, err);
+	errno = saved;
+	return error;
+}
+
+/* -- Reading ------------------------------------------------------------------------------------------------------- */
+
+size_t hp_memory_read_some(uintptr_t address, void *buffer, size_t n)
+{
+	struct iovec local = {buffer, n}, remote = {(void *)address, n};
+	long self = hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+	long got = hp_syscall(SYS_process_vm_readv, self, (long)&local, 1, (long)&remote, 1, 0);
+	return got > 0 ? (size_t)got : 0;
+}
+
+bool hp_memory_read(uintptr_t address, void *buffer, size_t n)
+{
+	return hp_memory_read_some(address, buffer, n) == n;
+}
+
+/* -- Barriers ------------------------------------------------------------------------------------------------------ */
+
+/* Registering is cheap while the process has one thread and takes an RCU grace period later: so when we are loaded. */
+__attribute__((constructor)) static void register_barrier(void)
+{
+	hp_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0);
+}
+
+int hp_barrier_code(struct hp_err *err)
+{
+	long result = hp_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0);
+	if (result == -EPERM) { /* not registered: a child of fork, or a kernel that forgot at exec */
+		register_barrier();
+		result = hp_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0);
+	}
+	if (result != 0)
+		return hp_err_system(err, HOTPATCH_ESYSTEM, (int)-result,
+		                     "membarrier(PRIVATE_EXPEDITED_SYNC_CORE), which makes other processors see new code, "
+		                     "is refused (a kernel before 4.16, or a seccomp filter)");
+	return 0;
+}

@@ -1,0 +1,279 @@
+#include "live/threads.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "arch/arch.h"
+
+int hp_thread_self(void)
+{
+	return (int)hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+uint64_t hp_now(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* -- The list ------------------------------------------------------------------------------------------------------ */
+
+static size_t thread_count(int task)
+{
+	struct stat status; /* a folder has two links and one for each folder in it (kernel, fs/proc/base.c) */
+	return fstat(task, &status) == 0 && status.st_nlink > 2 ? status.st_nlink - 2 : 1;
+}
+
+static void *map(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+int hp_threads_open(struct hp_threads *threads, struct hp_err *err)
+{
+	*threads = (struct hp_threads){.task = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+	if (threads->task < 0)
+		return hp_err_system(err, HOTPATCH_ESYSTEM, errno,
+		                     "the threads of the process cannot be listed in /proc/self/task");
+	threads->capacity = 2 * thread_count(threads->task) + 64;
+	threads->entries_size = 64 * (threads->capacity + 2); /* an entry with a ten-digit name takes 32 bytes */
+	threads->v = map(threads->capacity * sizeof(*threads->v));
+	threads->entries = map(threads->entries_size);
+	if (threads->v && threads->entries)
+		return 0;
+	hp_threads_close(threads);
+	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to ask %zu threads", threads->capacity);
+}
+
+void hp_threads_close(struct hp_threads *threads)
+{
+	if (threads->v)
+		munmap(threads->v, threads->capacity * sizeof(*threads->v));
+	if (threads->entries)
+		munmap(threads->entries, threads->entries_size);
+	if (threads->task >= 0)
+		close(threads->task);
+	*threads = (struct hp_threads){.task = -1};
+}
+
+struct entry { /* struct linux_dirent64, getdents(2) */
+	uint64_t inode;
+	int64_t offset;
+	uint16_t size;
+	uint8_t type;
+	char name[];
+};
+
+static int parse_tid(const char *text)
+{
+	int tid = 0;
+	for (; *text >= '0' && *text <= '9'; text++)
+		tid = 10 * tid + (*text - '0');
+	return *text ? 0 : tid;
+}
+
+static bool add(struct hp_threads *threads, int tid)
+{
+	if (threads->n == threads->capacity)
+		return false;
+	struct hp_thread *thread = &threads->v[threads->n++];
+	thread->tid = tid;
+	thread->verdict = HP_VERDICT_NONE;
+	thread->reason = "";
+	thread->blocked = false;
+	thread->clock = 0;
+	thread->top = hp_stack_top(tid);
+	thread->looks = 0;
+	thread->walk.n_frames = 0;
+	thread->asked = 0;
+	thread->asks = 0;
+	atomic_store(&thread->ask, HP_ASK_IDLE);
+	return true;
+}
+
+/* One pass: the number of threads seen, the calling one included, or 0 when there was no room. */
+static size_t list_once(struct hp_threads *threads)
+{
+	int self = hp_thread_self();
+	size_t seen = 0;
+	threads->n = 0;
+	lseek(threads->task, 0, SEEK_SET);
+	for (;;) {
+		long got = hp_syscall(SYS_getdents64, threads->task, (long)threads->entries, (long)threads->entries_size, 0,
+		                      0, 0);
+		if (got <= 0)
+			return got < 0 ? 0 : seen;
+		for (long at = 0; at < got;) {
+			const struct entry *entry = (const struct entry *)(threads->entries + at);
+			int tid = parse_tid(entry->name);
+			if (tid > 0)
+				seen++;
+			if (tid > 0 && tid != self && !add(threads, tid))
+				return 0;
+			at += entry->size;
+		}
+	}
+}
+
+/* The kernel lists threads in order of creation, but ends early when the one it stands at exits. So a pass is complete if
+ * it saw at least as many as there were when it began: newer threads come last, and a short list lacks the last. */
+bool hp_threads_list(struct hp_threads *threads)
+{
+	for (int attempt = 0; attempt < 100; attempt++) {
+		size_t before = thread_count(threads->task), seen = list_once(threads);
+		if (seen == 0)
+			return false;
+		if (seen >= before)
+			return true;
+	}
+	return false;
+}
+
+/* -- Looking at one ------------------------------------------------------------------------------------------------- */
+
+/* clock_getcpuclockid(3) of a thread by id: CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED (kernel, posix-timers_types.h). */
+uint64_t hp_thread_clock(int tid)
+{
+	clockid_t clock = (clockid_t)((~(unsigned)tid << 3) | 6);
+	struct timespec time;
+	if (hp_syscall(SYS_clock_gettime, clock, (long)&time, 0, 0, 0, 0) != 0)
+		return 0;
+	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+bool hp_thread_has_run(const struct hp_thread *thread)
+{
+	return hp_thread_clock(thread->tid) != thread->clock;
+}
+
+/* Writes "TID/name" into path, at most 32 bytes. */
+static void task_path(char *path, int tid, const char *name)
+{
+	char digits[12];
+	size_t n = 0;
+	for (; tid > 0; tid /= 10)
+		digits[n++] = (char)('0' + tid % 10);
+	while (n > 0)
+		*path++ = digits[--n];
+	*path++ = '/';
+	while ((*path++ = *name++))
+		;
+}
+
+static long read_task_file(const struct hp_threads *threads, int tid, const char *name, char *buffer, size_t size)
+{
+	char path[32];
+	task_path(path, tid, name);
+	long fd = hp_syscall(SYS_openat, threads->task, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+	if (fd < 0)
+		return fd;
+	long got = hp_syscall(SYS_read, fd, (long)buffer, (long)size - 1, 0, 0, 0);
+	hp_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+	buffer[got > 0 ? got : 0] = 0;
+	return got;
+}
+
+static uintptr_t parse_hex(const char *text)
+{
+	uintptr_t value = 0;
+	for (text += 2;; text++) { /* behind "0x" */
+		if (*text >= '0' && *text <= '9')
+			value = value << 4 | (uintptr_t)(*text - '0');
+		else if (*text >= 'a' && *text <= 'f')
+			value = value << 4 | (uintptr_t)(*text - 'a' + 10);
+		else
+			return value;
+	}
+}
+
+enum state { STATE_GONE, STATE_RUNNING, STATE_BLOCKED, STATE_HIDDEN };
+
+/* "running", or "NR A B C D E F SP IP", or "-1 SP IP" (proc(5)). */
+static enum state read_state(const struct hp_threads *threads, int tid, uintptr_t *ret_ip, uintptr_t *ret_sp)
+{
+	char text[256];
+	long got = read_task_file(threads, tid, "syscall", text, sizeof(text));
+	if (got == -ENOENT || got == -ESRCH)
+		return STATE_GONE;
+	if (got <= 0)
+		return STATE_HIDDEN;
+	if (text[0] == 'r')
+		return STATE_RUNNING;
+	const char *ip = strrchr(text, ' '), *sp = ip;
+	while (sp && sp > text && *--sp != ' ')
+		;
+	if (!ip || sp <= text)
+		return STATE_HIDDEN;
+	*ret_ip = parse_hex(ip + 1);
+	*ret_sp = parse_hex(sp + 1);
+	return *ret_ip || *ret_sp ? STATE_BLOCKED : STATE_GONE; /* a first thread that has exited has no registers */
+}
+
+void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer)
+{
+	switch (answer) {
+	case HP_OUT:
+		thread->verdict = HP_VERDICT_OUT;
+		break;
+	case HP_IN:
+		thread->verdict = thread->walk.owner == HP_OWNER_GATE ? HP_VERDICT_AGAIN : HP_VERDICT_IN;
+		thread->reason = "is in";
+		break;
+	default:
+		thread->verdict = HP_VERDICT_UNKNOWN;
+		thread->reason = "may be in";
+	}
+}
+
+static void look_blocked(struct hp_thread *thread, const struct hp_codes *codes, uintptr_t ip, uintptr_t sp)
+{
+	if (ip == (uintptr_t)hp_gate_waiting) { /* it looked at itself before it began to wait, and will look again */
+		thread->verdict = HP_VERDICT_OUT;
+		return;
+	}
+	enum hp_answer answer = hp_stack_scan(codes, ip, sp, thread->top);
+	if (answer != HP_OUT) {
+		struct hp_regs regs;
+		hp_arch_regs_from_pair(ip, sp, &regs);
+		answer = hp_stack_walk(codes, &regs, &thread->walk);
+	}
+	hp_thread_conclude(thread, answer);
+}
+
+void hp_thread_look(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes)
+{
+	uintptr_t ip = 0, sp = 0;
+	thread->verdict = HP_VERDICT_NONE;
+	thread->blocked = false;
+	thread->clock = hp_thread_clock(thread->tid);
+	enum state state = read_state(threads, thread->tid, &ip, &sp);
+	if (state == STATE_BLOCKED) {
+		look_blocked(thread, codes, ip, sp);
+		if (hp_thread_has_run(thread)) /* what was read may not belong together */
+			thread->verdict = HP_VERDICT_NONE;
+		else
+			thread->blocked = true;
+	} else if (state == STATE_GONE) {
+		thread->verdict = HP_VERDICT_OUT;
+	}
+	if (thread->verdict == HP_VERDICT_NONE)
+		thread->looks++;
+}
+
+bool hp_thread_blocks_signal(const struct hp_threads *threads, int tid, int signo)
+{
+	char text[2048];
+	if (read_task_file(threads, tid, "status", text, sizeof(text)) <= 0)
+		return true;
+	const char *mask = strstr(text, "\nSigBlk:\t");
+	return !mask || parse_hex(mask + strlen("\nSigBlk:\t") - 2) >> (signo - 1) & 1; /* no "0x" to skip */
+}

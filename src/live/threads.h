@@ -1,0 +1,85 @@
+/* threads - the threads of this process, each asked whether it is active in certain code.
+ *
+ *                   blocked in the kernel: stack read from outside, thread not touched
+ *     look(thread)  running: nothing can be said; look again, or ask it (ask.h)
+ *                   gone: out
+ *
+ * A thread blocked in a system call is read through /proc/self/task/TID/syscall, which gives its instruction and stack
+ * pointers while it does not run (kernel, lib/syscall.c: task_current_syscall). Its CPU clock is the same before and after
+ * only if it did not run in between, so that what was read belongs together.
+ *
+ * Nothing here allocates after hp_threads_open: it is used while callers are held.
+ */
+#ifndef HP_LIVE_THREADS_H
+#define HP_LIVE_THREADS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "live/stacks.h"
+
+/* What is known of one thread. */
+enum hp_verdict {
+	HP_VERDICT_NONE,    /* not known yet: it runs */
+	HP_VERDICT_OUT,     /* proven not to be active; stays so while the gate is closed */
+	HP_VERDICT_IN,      /* active */
+	HP_VERDICT_UNKNOWN, /* could not be proven: counts as active */
+	HP_VERDICT_AGAIN,   /* just passing the gate: will be elsewhere in a moment */
+};
+
+/* The dialogue with a thread that was asked by signal: who may write each edge is ask.c's to tell. */
+enum hp_ask_state { HP_ASK_IDLE, HP_ASK_SENT, HP_ASK_OUT, HP_ASK_HELD, HP_ASK_RELEASED, HP_ASK_CANCELLED };
+
+struct hp_thread {
+	int tid;
+	enum hp_verdict verdict;
+	const char *reason;   /* for a blocker: what stands in the way */
+	bool blocked;         /* in the kernel when the verdict was found */
+	uint64_t clock;       /* CPU time then, ns: the same later means the same verdict */
+	uintptr_t top;        /* of its native stack */
+	unsigned looks;       /* times found running since last asked or read */
+	struct hp_walk walk;  /* if IN or UNKNOWN */
+	_Atomic uint32_t ask; /* enum hp_ask_state; a futex */
+	uint64_t asked;       /* when it was last asked, ns */
+	unsigned asks;        /* how often */
+	struct hp_regs regs;  /* while HELD */
+};
+
+struct hp_threads {
+	struct hp_thread *v;
+	size_t n, capacity;
+	int task;      /* /proc/self/task */
+	char *entries; /* buffer for its directory entries */
+	size_t entries_size;
+};
+
+/* Makes room for the threads there are and as many again. */
+int hp_threads_open(struct hp_threads *threads, struct hp_err *err) HP_MUST_CHECK;
+void hp_threads_close(struct hp_threads *threads);
+
+/* Lists every thread but the calling one that existed when the call began; later ones may be in the list. False when
+ * there was no room or no agreement: threads come and go too fast. */
+bool hp_threads_list(struct hp_threads *threads);
+
+/* Finds the verdict on a thread if it is blocked or gone; leaves it at NONE when it runs. A thread
+ * that waits at the gate, or in hotpatch_poll, is out: it looks again before it goes on. */
+void hp_thread_look(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes);
+
+/* Whether a blocked thread has run since its verdict was found. */
+bool hp_thread_has_run(const struct hp_thread *thread);
+
+/* Turns the answer of a walk into a verdict. */
+void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer);
+
+/* CPU time of a thread in ns, 0 when it is gone. */
+uint64_t hp_thread_clock(int tid);
+
+/* Whether the thread blocks the signal; true when that cannot be found out. */
+bool hp_thread_blocks_signal(const struct hp_threads *threads, int tid, int signo);
+
+int hp_thread_self(void);
+
+uint64_t hp_now(void); /* CLOCK_MONOTONIC, ns */
+
+#endif

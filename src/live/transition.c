@@ -1,0 +1,551 @@
+/* transition - the switch.
+ *
+ *   NEW --prepare--> READY --close--> GATED --drain--> DRAINED --open--> LIVE --revert--> (same, old and new swapped)
+ *                      ^                |                 from here on nothing can fail
+ *                      +----reopen------+   deadline, unknown stack: callers go on with the old definition
+ *
+ *   state     what may be assumed                                                                     entered by
+ *   NEW       nothing was touched                                                                     hp_transition_run
+ *   READY     entries are redirected, slots lead to the old definitions: the program runs as before   prepare
+ *   GATED     no thread that is not active can enter an old or a new definition of the set            close_gate
+ *   DRAINED   every thread has answered no, since the gate was closed; silence is not an answer       drain
+ *   LIVE      every call takes the new definition                                                     open_gate
+ *
+ * Why "no" stays true: a thread that is not active could only become so by a call. A call goes through the slot, to the
+ * gate. What is on its way from a slot read earlier to an old definition is either in that definition (its first byte
+ * counts), or in the gate's own code, which counts as active too (HP_OWNER_GATE) until it waits. A thread created later
+ * begins outside. The stores to the slots need no barrier of their own: every thread was in the kernel between them and
+ * its answer (blocked, or interrupted by the signal), so its later loads see them.
+ *
+ * From close to open nothing is allocated, no stdio is used, no lock is taken that a held caller may own, and the thread
+ * itself takes no signals: a handler of its own could call a changing function and wait for itself.
+ *
+ * DRAIN and FORCE close nothing: slots lead to the gate, which passes callers on to the old definitions until one store
+ * opens it to the new; DRAIN then asks until all have left, FORCE does not ask. Revert is the same machine.
+ */
+#include "live/transition.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "base/readers.h"
+#include "live/ask.h"
+#include "live/gate.h"
+#include "live/threads.h"
+
+enum { MS = 1000000 }; /* in ns */
+
+/* Everything one run needs; retired whole, since handlers and callers at the gate may still read it. */
+struct transition {
+	struct hp_change *changes;
+	size_t n;
+	const struct hp_request *request;
+	struct hp_outcome *outcome;
+	struct hp_site **sites; /* of the changes */
+	struct hp_codes codes;  /* old definitions, and the gate's own code */
+	struct hp_text text;
+	struct hp_threads *threads; /* of the attempt at hand */
+};
+
+/* What a child of fork has to undo, and the lock under which it is done with. */
+static pthread_mutex_t layers_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct transition *_Atomic under_way;
+
+void hp_layers_lock(void)
+{
+	pthread_mutex_lock(&layers_lock);
+}
+
+void hp_layers_unlock(void)
+{
+	pthread_mutex_unlock(&layers_lock);
+}
+
+/* -- prepare: NEW -> READY ------------------------------------------------------------------------------------------- */
+
+static int add_definition(struct hp_codes *codes, const struct hp_definition *definition, uint32_t owner,
+                          struct hp_err *err)
+{
+	int error = 0;
+	for (size_t i = 0; i < definition->parts.n && !error; i++)
+		error = hp_codes_add_function(codes, definition->parts.v[i].low, definition->parts.v[i].high,
+		                              definition->is_original && i == 0, owner, err);
+	if (!error && definition->landing)
+		error = hp_codes_add_function(codes, definition->landing, definition->landing + HP_CLOSURE_CODE, false, owner,
+		                              err);
+	return error;
+}
+
+static int add_original(struct hp_codes *codes, const struct hp_site *site, uint32_t owner, struct hp_err *err)
+{
+	int error = add_definition(codes, &site->original, owner, err);
+	if (!error && site->plan.cet)
+		error = hp_codes_add_function(codes, site->cell.code + HP_CELL_BODY, site->cell.code + HP_CELL_BODY_END, false,
+		                              owner, err);
+	return error;
+}
+
+static const struct hp_definition *incoming(const struct hp_change *change)
+{
+	return change->n_layers ? change->layers[change->n_layers - 1].definition : &change->site->original;
+}
+
+/* All that a thread may be in of what the change replaces. Code that the new definition shares is not looked for: a
+ * function put in its own place runs on. */
+static int add_old_code(struct hp_codes *codes, const struct hp_change *change, uint32_t owner, struct hp_err *err)
+{
+	const struct hp_site *site = change->site;
+	uintptr_t next = change->look_for_top ? 0 : incoming(change)->body;
+	int error = 0;
+	if (!change->keep_original && next != site->original.body)
+		error = add_original(codes, site, owner, err);
+	for (size_t i = change->kept; i < site->n_layers && !error; i++) {
+		const struct hp_definition *definition = site->layers[i].definition;
+		if (definition->body != next && !definition->is_original)
+			error = add_definition(codes, definition, owner, err);
+	}
+	for (const struct hp_definition *d = site->lingering; d && !error; d = d->next)
+		if (d->body != next)
+			error = add_definition(codes, d, owner, err);
+	return error;
+}
+
+static int collect_code(struct transition *t, struct hp_err *err)
+{
+	int error = hp_gate_add_code(&t->codes, err);
+	for (size_t i = 0; i < t->n && !error; i++)
+		error = add_old_code(&t->codes, &t->changes[i], (uint32_t)i, err);
+	hp_codes_sort(&t->codes);
+	return error;
+}
+
+static int prepare(struct transition *t, struct hp_err *err)
+{
+	t->sites = calloc(t->n, sizeof(struct hp_site *));
+	if (!t->sites)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu changes", t->n);
+	for (size_t i = 0; i < t->n; i++)
+		t->sites[i] = t->changes[i].site;
+	int error = collect_code(t, err);
+	if (!error && t->request->mode != HOTPATCH_FORCE)
+		error = hp_ask_prepare(err);
+	return error;
+}
+
+static void transition_free(void *memory)
+{
+	struct transition *t = memory;
+	hp_codes_free(&t->codes);
+	free(t->sites);
+	free(t);
+}
+
+static void threads_free(void *memory)
+{
+	hp_threads_close(memory);
+	free(memory);
+}
+
+/* -- The calling thread itself ---------------------------------------------------------------------------------------- */
+
+static const char *owner_name(const struct transition *t, const struct hp_walk *walk)
+{
+	return walk->n_frames && walk->owner < t->n ? t->changes[walk->owner].site->name : "";
+}
+
+static void add_obstacle(struct transition *t, int tid, bool self, const char *reason, const char *function,
+                         const struct hp_walk *walk)
+{
+	struct hp_outcome *outcome = t->outcome;
+	if (outcome->n_obstacles == HP_OBSTACLES_MAX)
+		return;
+	uintptr_t *frames = outcome->frames[outcome->n_obstacles];
+	memcpy(frames, walk->frames, walk->n_frames * sizeof(*frames));
+	outcome->obstacles[outcome->n_obstacles++] = (struct hp_obstacle){
+		.tid = tid,
+		.is_self = self,
+		.reason = reason,
+		.function = function,
+		.frames = frames,
+		.n_frames = walk->n_frames,
+	};
+}
+
+/* Whether the calling thread is active, from the frames of this very call up. */
+static bool self_is_active(struct transition *t)
+{
+	ucontext_t context;
+	struct hp_regs regs;
+	struct hp_walk walk = {.owner = UINT32_MAX};
+	if (getcontext(&context) != 0)
+		return true;
+	hp_arch_regs_from_signal(&context, &regs);
+	int tid = hp_thread_self();
+	if (hp_stack_scan(&t->codes, 0, regs.value[HP_REG_SP], hp_stack_top(tid)) == HP_OUT)
+		return false;
+	enum hp_answer answer = hp_stack_walk(&t->codes, &regs, &walk);
+	if (answer == HP_OUT)
+		return false;
+	add_obstacle(t, tid, true, answer == HP_IN ? "is in" : "may be in", owner_name(t, &walk), &walk);
+	return true;
+}
+
+/* -- One attempt: READY -> GATED -> DRAINED, or back ------------------------------------------------------------------- */
+
+/* Announced stacks belong to no thread: they are looked at when all threads are out. */
+static bool stacks_are_clear(struct transition *t)
+{
+	static const struct hp_walk nowhere;
+	if (hp_stack_scan_announced(&t->codes) == HP_OUT)
+		return true;
+	if (t->outcome)
+		add_obstacle(t, 0, true, "(a stack announced with hotpatch_stack_add) may be in", "", &nowhere);
+	return false;
+}
+
+/* All signals of the calling thread, blocked and given back. The raw call: libc would leave its own two unblocked. */
+static void block_signals(uint64_t *ret_mask)
+{
+	uint64_t all = UINT64_MAX;
+	hp_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, (long)&all, (long)ret_mask, sizeof(all), 0, 0);
+}
+
+static void restore_signals(const uint64_t *mask)
+{
+	hp_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)mask, 0, sizeof(*mask), 0, 0);
+}
+
+static int open_threads(struct transition *t, struct hp_err *err)
+{
+	t->threads = calloc(1, sizeof(*t->threads));
+	if (!t->threads)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to ask the threads");
+	int error = hp_threads_open(t->threads, err);
+	if (error) {
+		free(t->threads);
+		t->threads = NULL;
+	}
+	return error;
+}
+
+static void close_threads(struct transition *t)
+{
+	if (t->threads)
+		hp_readers_retire(t->threads, threads_free);
+	t->threads = NULL;
+}
+
+static void close_gate(struct transition *t)
+{
+	hp_gate_close(&t->codes);
+	for (size_t i = 0; i < t->n; i++)
+		hp_gate_take_slot(t->sites[i]);
+}
+
+static void reopen_gate(struct transition *t)
+{
+	hp_gate_reopen();
+	for (size_t i = 0; i < t->n; i++)
+		hp_gate_keep_before(t->sites[i]);
+}
+
+static void enlist(struct transition *t)
+{
+	uint32_t number = hp_gate_begin();
+	for (size_t i = 0; i < t->n; i++)
+		hp_gate_enlist(t->sites[i], number, incoming(&t->changes[i])->target);
+}
+
+/* The commit: stores, and a wake-up. */
+static void open_gate(struct transition *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		hp_site_set_layers(t->sites[i], t->changes[i].layers, t->changes[i].n_layers);
+	hp_gate_open();
+	for (size_t i = 0; i < t->n; i++)
+		hp_gate_keep_after(t->sites[i]);
+	t->outcome->live = true;
+}
+
+static void note_obstacles(struct transition *t)
+{
+	t->outcome->n_obstacles = 0;
+	for (size_t i = 0; i < t->threads->n; i++) {
+		const struct hp_thread *thread = &t->threads->v[i];
+		if (thread->verdict == HP_VERDICT_OUT)
+			continue;
+		const char *reason = *thread->reason ? thread->reason : "runs, has not answered and may be in";
+		add_obstacle(t, thread->tid, false, reason, owner_name(t, &thread->walk), &thread->walk);
+	}
+}
+
+/* Drains with the gate closed until nobody has passed it unknown to us, and decides. True with layers_lock taken. */
+static bool drain_and_decide(struct transition *t, uint64_t deadline)
+{
+	bool one_look = t->request->mode == HOTPATCH_TRY;
+	for (;;) {
+		uint32_t passes = hp_gate_passes();
+		if (!hp_ask_all(t->threads, &t->codes, &(struct hp_patience){deadline, one_look, true}))
+			return false;
+		if (!stacks_are_clear(t))
+			return false;
+		/* Its owner may be held at the gate, in a signal handler: so it is tried, not waited for. */
+		if (pthread_mutex_trylock(&layers_lock) != 0) {
+			if (hp_now() >= deadline)
+				return false;
+			continue;
+		}
+		if (hp_gate_decide(passes))
+			return true;
+		pthread_mutex_unlock(&layers_lock);
+		for (size_t i = 0; i < t->threads->n; i++)
+			t->threads->v[i].verdict = HP_VERDICT_NONE;
+	}
+}
+
+/* True: LIVE. False: READY again, with the obstacles noted; t->threads stays for let_callers_on. */
+static bool attempt(struct transition *t)
+{
+	uint64_t mask, now = hp_now(), deadline = now + t->request->stall;
+	if (deadline > t->request->deadline)
+		deadline = t->request->deadline;
+	block_signals(&mask);
+	enlist(t);
+	close_gate(t);
+	bool listed = hp_threads_list(t->threads), drained = false;
+	t->outcome->n_obstacles = 0;
+	if (listed) {
+		hp_ask_begin(t->threads, &t->codes);
+		drained = drain_and_decide(t, deadline);
+	}
+	if (drained) {
+		open_gate(t);
+		pthread_mutex_unlock(&layers_lock);
+	} else {
+		reopen_gate(t);
+	}
+	if (listed)
+		hp_ask_end(t->threads);
+	if (!drained && t->outcome->n_obstacles == 0)
+		note_obstacles(t);
+	restore_signals(&mask);
+	return drained;
+}
+
+/* Between two attempts callers go on with the old definitions. The next begins when a sleeper that was in the way has
+ * run, or after a while if somebody was running. */
+static void let_callers_on(struct transition *t)
+{
+	uint64_t began = hp_now(), now = began;
+	for (;;) {
+		bool running = t->threads->n == 0;
+		for (size_t i = 0; i < t->threads->n; i++) {
+			const struct hp_thread *thread = &t->threads->v[i];
+			if (thread->verdict == HP_VERDICT_OUT)
+				continue;
+			if (thread->blocked && hp_thread_has_run(thread))
+				return;
+			running |= !thread->blocked;
+		}
+		if (now >= t->request->deadline || (running && now - began > 10 * (uint64_t)MS))
+			return;
+		struct timespec pause = {0, MS};
+		hp_syscall(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
+		now = hp_now();
+	}
+}
+
+static int refuse(struct transition *t, struct hp_err *err)
+{
+	const char *function = t->outcome->n_obstacles ? t->outcome->obstacles[0].function : "";
+	if (!*function)
+		function = t->sites[0]->name;
+	if (t->request->mode == HOTPATCH_TRY)
+		return hp_err_set(err, HOTPATCH_EBUSY, "'%s' is in use", function);
+	return hp_err_set(err, HOTPATCH_ETIMEDOUT, "'%s' was in use until the deadline of %u ms", function,
+	                  t->request->timeout_ms);
+}
+
+/* WAIT and TRY. */
+static int run_gated(struct transition *t, struct hp_err *err)
+{
+	for (;;) {
+		int error = open_threads(t, err);
+		if (error)
+			return error;
+		if (attempt(t)) {
+			t->outcome->drained = true;
+			close_threads(t);
+			return 0;
+		}
+		bool again = t->request->mode == HOTPATCH_WAIT && hp_now() < t->request->deadline;
+		if (again)
+			let_callers_on(t);
+		close_threads(t);
+		if (!again)
+			return refuse(t, err);
+	}
+}
+
+/* -- DRAIN and FORCE --------------------------------------------------------------------------------------------------- */
+
+static void switch_at_once(struct transition *t)
+{
+	uint64_t mask;
+	block_signals(&mask);
+	pthread_mutex_lock(&layers_lock);
+	enlist(t);
+	for (size_t i = 0; i < t->n; i++)
+		hp_gate_take_slot(t->sites[i]);
+	open_gate(t);
+	pthread_mutex_unlock(&layers_lock);
+	restore_signals(&mask);
+}
+
+/* The change is live: a failure from here on means that it is not known whether everybody has left. */
+static bool wait_until_left(struct transition *t, bool self_active)
+{
+	struct hp_err ignored;
+	if (open_threads(t, &ignored) != 0)
+		return false;
+	bool listed = hp_threads_list(t->threads), left = false;
+	if (listed) {
+		hp_ask_begin(t->threads, &t->codes);
+		left = hp_ask_all(t->threads, &t->codes, &(struct hp_patience){t->request->deadline, self_active, false}) && !self_active && stacks_are_clear(t);
+		hp_ask_end(t->threads);
+	}
+	for (size_t i = 0; i < t->threads->n && !left; i++)
+		if (t->threads->v[i].verdict != HP_VERDICT_OUT)
+			add_obstacle(t, t->threads->v[i].tid, false, t->threads->v[i].reason,
+			             owner_name(t, &t->threads->v[i].walk), &t->threads->v[i].walk);
+	close_threads(t);
+	return left;
+}
+
+static int run_at_once(struct transition *t, struct hp_err *err)
+{
+	bool ask = t->request->mode == HOTPATCH_DRAIN;
+	bool self_active = ask && self_is_active(t);
+	switch_at_once(t);
+	if (!ask)
+		return 0;
+	t->outcome->drained = wait_until_left(t, self_active);
+	if (t->outcome->drained)
+		return 0;
+	return hp_err_set(err, HOTPATCH_EINPROGRESS, "'%s' is replaced, but threads still run the old body%s",
+	                  t->sites[0]->name, self_active ? ", the calling one among them" : "");
+}
+
+/* -- After: prefixes that nobody needs any more ------------------------------------------------------------------------ */
+
+/* One look, without holding anybody: true if no thread is in the code. */
+static bool nobody_is_in(struct hp_codes *codes)
+{
+	static const struct hp_request one_look = {.mode = HOTPATCH_TRY};
+	struct transition *t = calloc(1, sizeof(*t));
+	struct hp_err ignored;
+	bool clear = false;
+	if (!t)
+		return false;
+	t->request = &one_look;
+	t->codes = *codes;
+	*codes = (struct hp_codes){0};
+	if (hp_ask_prepare(&ignored) == 0 && open_threads(t, &ignored) == 0) {
+		uint64_t mask;
+		block_signals(&mask);
+		if (hp_threads_list(t->threads)) {
+			hp_ask_begin(t->threads, &t->codes);
+			clear = hp_ask_all(t->threads, &t->codes, &(struct hp_patience){hp_now() + 100 * (uint64_t)MS, true, false}) && stacks_are_clear(t);
+			hp_ask_end(t->threads);
+		}
+		restore_signals(&mask);
+		close_threads(t);
+	}
+	hp_readers_retire(t, transition_free);
+	return clear;
+}
+
+/* A thread may stand before the one instruction of a prefix, having executed the jump before it was undone. */
+static void clear_prefixes(struct hp_text *text)
+{
+	struct hp_codes codes = {0};
+	struct hp_err ignored;
+	int error = 0;
+	if (!hp_sites_unclean())
+		return;
+	for (struct hp_site *site = hp_sites_unclean(); site && !error; site = site->next_unclean)
+		error = hp_codes_add_instruction(&codes, site->entry + (uintptr_t)(intptr_t)site->plan.prefix_at, 0, &ignored);
+	hp_codes_sort(&codes);
+	if (!error && nobody_is_in(&codes))
+		hp_sites_clear_unclean(text);
+	hp_codes_free(&codes);
+}
+
+bool hp_definition_is_left(const struct hp_definition *definition)
+{
+	struct hp_codes codes = {0};
+	struct hp_err ignored;
+	int error = add_definition(&codes, definition, 0, &ignored);
+	if (!error)
+		error = hp_gate_add_code(&codes, &ignored);
+	hp_codes_sort(&codes);
+	bool left = !error && nobody_is_in(&codes);
+	hp_codes_free(&codes);
+	return left;
+}
+
+/* -- The run ------------------------------------------------------------------------------------------------------------ */
+
+static int run(struct transition *t, struct hp_err *err)
+{
+	bool gated = t->request->mode == HOTPATCH_WAIT || t->request->mode == HOTPATCH_TRY;
+	if (gated && self_is_active(t))
+		return hp_err_set(err, HOTPATCH_EDEADLK,
+		                  "'%s' cannot be replaced by a thread that is in it: it would wait for itself; call this from "
+		                  "outside, or use HOTPATCH_FORCE", t->outcome->obstacles[0].function);
+	int error = hp_sites_redirect(t->sites, t->n, &t->text, err);
+	if (!error)
+		error = gated ? run_gated(t, err) : run_at_once(t, err);
+	hp_sites_undo(t->sites, t->n, &t->text);
+	clear_prefixes(&t->text);
+	return error;
+}
+
+int hp_transition_run(struct hp_change *changes, size_t n, const struct hp_request *request,
+                      struct hp_outcome *ret_outcome, struct hp_err *err)
+{
+	struct transition *t = calloc(1, sizeof(*t));
+	*ret_outcome = (struct hp_outcome){.live = false};
+	if (!t)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu changes", n);
+	t->changes = changes;
+	t->n = n;
+	t->request = request;
+	t->outcome = ret_outcome;
+	hp_text_open(&t->text);
+	hp_readers_enter(); /* stacks are walked by the list of images, which another thread may replace */
+	int error = prepare(t, err);
+	if (!error) {
+		atomic_store(&under_way, t);
+		error = run(t, err);
+		atomic_store(&under_way, NULL);
+	}
+	hp_readers_leave();
+	hp_text_close(&t->text);
+	hp_readers_retire(t, transition_free);
+	return error;
+}
+
+void hp_transition_reset(void)
+{
+	struct transition *t = atomic_load(&under_way);
+	if (t && !t->outcome->live)
+		reopen_gate(t);
+	atomic_store(&under_way, NULL);
+	hp_ask_reset();
+	hp_readers_reset();
+}

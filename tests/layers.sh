@@ -1,0 +1,86 @@
+#!/bin/bash
+# layers.sh - holds the sources to design.md section 3: who may include whom and which external headers, the number of
+# file pairs in a folder, the length of a file, the words that are not used, and that the build lists every source.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+failed=0
+
+fail() {
+	echo "layers: $*"
+	failed=1
+}
+
+# What a folder may include beside itself: folders, and prefixes of external headers.
+declare -A below=(
+	[base]="" [arch]="base" [live]="base arch" [agent]="base live" [elf]="base" [types]="base elf"
+	[inspect]="base arch elf types" [make]="base elf types" [remote]="base arch elf"
+	[cli]="base arch elf types inspect make remote"
+)
+declare -A external=(
+	[elf]="libelf.h gelf.h" [types]="dwarf.h elfutils/ libelf.h gelf.h" [inspect]="Zydis libelf.h gelf.h dwarf.h elfutils/"
+	[make]="libelf.h gelf.h"
+)
+# Headers that are not libc's or the kernel's: only the folders above may include them.
+foreign='^(libelf|gelf|dwarf|elfutils/|Zydis|libunwind|capstone|json|jansson|yajl|glib|cmocka)'
+
+check_include() {
+	local file=$1 folder=$2 name=$3 form=$4 target prefix
+	if [[ $form == '"' ]]; then
+		target=${name%%/*}
+		[[ $name == hotpatch.h ]] && return
+		[[ $name == */* ]] || fail "$file: \"$name\" is not relative to src"
+		[[ -e src/$name ]] || fail "$file: \"$name\" does not exist in src"
+		[[ $target == "$folder" || " ${below[$folder]} " == *" $target "* ]] ||
+			fail "$file: '$folder' may not include '$name'"
+		return
+	fi
+	[[ $name =~ $foreign ]] || return
+	for prefix in ${external[$folder]-}; do
+		[[ $name == "$prefix"* ]] && return
+	done
+	fail "$file: '$folder' may not include <$name>"
+}
+
+for path in src/*/; do
+	folder=$(basename "$path")
+	if [[ -z ${below[$folder]+x} ]]; then
+		fail "src/$folder: no such folder in design.md section 3"
+		continue
+	fi
+	while read -r inner; do
+		[[ $folder == arch ]] || fail "$inner: no folder below src/$folder"
+	done < <(find "$path" -mindepth 1 -type d)
+	while read -r place; do
+		pairs=$(find "$place" -maxdepth 1 -type f \( -name '*.[chS]' \) | sed 's/\.[chS]$//' | sort -u | wc -l)
+		((pairs <= 12)) || fail "$place: $pairs file pairs, at most 12"
+	done < <(find "$path" -type d)
+done
+
+while read -r file; do
+	folder=${file#src/}
+	folder=${folder%%/*}
+	[[ $folder == "${file#src/}" || -z ${below[$folder]+x} ]] && continue
+	while read -r form name; do
+		check_include "$file" "$folder" "$name" "$form"
+	done < <(sed -nE 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*(["<])([^">]*)[">].*/\1 \2/p' "$file")
+done < <(find src -name '*.[chS]')
+
+while read -r file; do
+	lines=$(wc -l <"$file")
+	((lines <= 600)) || fail "$file: $lines lines, split at 600"
+done < <(find src include tests examples bench -name '*.[chS]')
+
+words='hook|inject|trampoline|universe'
+found=$(grep -rniE "(^|[^a-zA-Z])[a-z_]*($words)" src include --include='*.[chS]' --include='*.map')
+[[ -z $found ]] || fail $'words that are not used here:\n'"$found"
+
+if grep -rn '#.*ifn\{0,1\}def.*__x86_64__\|defined(__x86_64__)' src --include='*.[ch]' | grep -v '^src/arch/'; then
+	fail "an instruction set is named outside src/arch"
+fi
+
+while read -r file; do
+	grep -q "'${file#src/}'" src/meson.build || fail "$file: not listed in src/meson.build"
+done < <(find src -name '*.[cS]')
+
+[[ $failed = 0 ]] && echo "layers: every include, size and word is as design.md section 3 has it"
+exit $failed

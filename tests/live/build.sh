@@ -1,0 +1,160 @@
+#!/bin/bash
+# build.sh - builds the live test programs, and says in which variants.
+#
+#   build.sh list SOURCE                          prints "live NAME VARIANT LIMIT" for every variant of SOURCE
+#   build.sh make SOURCE VARIANT DIR LIBS DEPS    builds DIR/NAME and DIR/NAME.lib*.so; LIBS is where libhotpatch.so
+#                                                 and libhotpatch.a lie, DEPS the make dependency file to write
+#   build.sh run DIR NAME                         runs DIR/NAME in DIR; what the variant lacks is said, status 77
+#
+# A program is tests/live/NAME.c. Shared libraries it needs are NAME.lib*.c, built as NAME.lib*.so beside it. It is run
+# with that directory as the current one: 0 passes, 77 skips with the last line of its output as the reason, all else
+# fails. Comment lines in a source say what it needs beyond the defaults, each key at most once, a value up to the
+# next key:
+#
+#   // build: cflags=... ldflags=... variants=gcc-O2,clang-O2,gcc-O2-cet limit=60
+#
+# A variant is COMPILER-OLEVEL[-SUFFIX]...; a suffix alone stands for gcc-O2-SUFFIX:
+#
+#   cet       -fcf-protection, prepared functions with the CET prefix
+#   nocet     -fcf-protection=none
+#   static    -static, with libhotpatch.a (the libraries are built, but nothing can load them)
+#   pie       -fpie -pie
+#   nopie     -fno-pie -no-pie
+#   prepared  every function is prepared, as with the variable prepare_cflags of hotpatch.pc
+#
+# In a NAME.lib*.c only cflags and ldflags count, and for that library alone.
+set -eu
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+default_variants=gcc-O0,gcc-O2,clang-O0,clang-O2
+default_limit=60
+
+# value KEY SOURCE: the rest of the build line behind KEY=, up to the next key.
+value() {
+	local line word key='' out=''
+	line=$(sed -nE 's@^[[:space:]]*(//|/\*|\*)[[:space:]]*build:(.*)$@\2@p' "$2" | sed 's@\*/@@' | tr '\n' ' ')
+	set -f
+	for word in $line; do
+		case $word in
+		cflags=* | ldflags=* | variants=* | limit=*)
+			key=${word%%=*}
+			word=${word#*=}
+			;;
+		esac
+		if [[ $key == "$1" && -n $word ]]; then out+="${out:+ }$word"; fi
+	done
+	set +f
+	echo "$out"
+}
+
+list() {
+	local source=$1 name variants limit variant
+	name=$(basename "$source" .c)
+	variants=$(value variants "$source")
+	limit=$(value limit "$source")
+	for variant in $(tr ',' ' ' <<<"${variants:-$default_variants}"); do
+		case $variant in
+		gcc-O* | clang-O*) ;;
+		cet* | nocet* | static* | pie* | nopie* | prepared*) variant=gcc-O2-$variant ;;
+		*)
+			echo "$source: no such variant: '$variant'" >&2
+			exit 1
+			;;
+		esac
+		echo "live $name $variant ${limit:-$default_limit}"
+	done
+}
+
+# variant_flags VARIANT: sets cc, cflags, ldflags and static.
+variant_flags() {
+	local suffix parts entry=8,6
+	IFS=- read -r -a parts <<<"$1"
+	cc=${parts[0]}
+	cflags=(-std=gnu11 -g -Wall -Wextra "-${parts[1]}" -I "$root/include" -pthread)
+	ldflags=()
+	static=
+	if echo __CET__ | "$cc" -E -P - 2>/dev/null | grep -q '[13]'; then entry=7,5; fi
+	if [[ -$1- == *-cet-* ]]; then entry=7,5; fi
+	if [[ -$1- == *-nocet-* ]]; then entry=8,6; fi
+	for suffix in "${parts[@]:2}"; do
+		case $suffix in
+		cet) cflags+=(-fcf-protection) ;;
+		nocet) cflags+=(-fcf-protection=none) ;;
+		static) static=1 ;;
+		pie) cflags+=(-fpie) ldflags+=(-pie) ;;
+		nopie) cflags+=(-fno-pie) ldflags+=(-no-pie) ;;
+		prepared) cflags+=("-fpatchable-function-entry=$entry") ;;
+		*)
+			echo "build.sh: no such variant: '$1' ('$suffix')" >&2
+			exit 1
+			;;
+		esac
+	done
+}
+
+make_program() {
+	local source=$1 variant=$2 dir=$3 libs=$4 deps=$5 stamp=${5%.d} name lib own_cflags own_ldflags lib_cflags lib_ldflags
+	name=$(basename "$source" .c)
+	touch "$deps"
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	variant_flags "${variant}"
+	if ! command -v "$cc" >/dev/null; then
+		echo "$cc is not installed" >"$dir/skip"
+		echo "$stamp: $source" >"$deps"
+		return
+	fi
+	read -r -a own_cflags <<<"$(value cflags "$source")"
+	read -r -a own_ldflags <<<"$(value ldflags "$source")"
+	if [[ $static ]]; then
+		# glibc warns about dlopen in static programs, which the runtime does not rely on there.
+		ldflags+=(-static "$libs/libhotpatch.a" "-Wl,--no-warnings")
+	else
+		ldflags+=("-L$libs" "-Wl,-rpath,$libs" -lhotpatch -rdynamic)
+	fi
+	source=$(realpath "$source")
+	deps=$(realpath "$deps")
+	cd "$dir"
+	: >deps
+	# The libraries first: a program may be linked with them (ldflags=./NAME.lib1.so).
+	for lib in "${source%.c}".lib*.c; do
+		[[ -e $lib ]] || continue
+		read -r -a lib_cflags <<<"$(value cflags "$lib")"
+		read -r -a lib_ldflags <<<"$(value ldflags "$lib")"
+		"$cc" "${cflags[@]}" "${lib_cflags[@]}" -fPIC -MMD -MF deps.lib -MT target -shared \
+			-o "$(basename "$lib" .c).so" "$lib" "${lib_ldflags[@]}"
+		cat deps.lib >>deps
+	done
+	"$cc" "${cflags[@]}" "${own_cflags[@]}" -MMD -MF deps.lib -MT target -o "$name" "$source" \
+		"${own_ldflags[@]}" "${ldflags[@]}"
+	cat deps.lib >>deps
+	# One rule for ninja: the stamp that meson knows depends on all of it.
+	{
+		printf '%s:' "$stamp"
+		sed -e 's/^target://' -e 's/\\$//' deps | tr '\n' ' '
+		echo
+	} >"$deps"
+	rm -f deps deps.lib
+}
+
+run_program() {
+	cd "$1"
+	if [[ -e skip ]]; then
+		cat skip
+		exit 77
+	fi
+	exec "./$2"
+}
+
+case ${1-} in
+list) list "$2" ;;
+make)
+	(make_program "$2" "$3" "$4" "$5" "$6")
+	touch "${6%.d}"
+	;;
+run) run_program "$2" "$3" ;;
+*)
+	sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2
+	exit 64
+	;;
+esac

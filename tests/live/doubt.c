@@ -1,0 +1,166 @@
+/* doubt - a word on a stack that looks like a return address into the function stops nothing.
+ *
+ * A stale return address is left where a conservative scan must see it: in the stack of an idle thread, of a running
+ * one, and of the thread that makes the change. A proof needs the stack unwound; then nobody is inside. A thread that
+ * is truly inside beside the stale words is still found, and so is one whose frames lie below a signal frame.
+ *
+ * Seen to fail: TODO
+ */
+#include "check.h"
+
+enum { OLD = 1, NEW = 2, WORDS = 64 };
+
+static uintptr_t inside_doubted; /* an address a call inside the function returns to */
+static sem_t arrived, leave;
+static atomic_bool spin;
+static bool stays;
+
+APART void note_caller(void)
+{
+	inside_doubted = (uintptr_t)__builtin_return_address(0);
+	if (stays) {
+		give(&arrived);
+		take(&leave);
+	}
+}
+
+HOTPATCHABLE int doubted(int a)
+{
+	note_caller();
+	return a + OLD;
+}
+
+APART int fresh(int a)
+{
+	return a + NEW;
+}
+
+static void change_twice(void)
+{
+	for (int i = 0; i < 2; i++) {
+		CHECK_OK(hotpatch_fn(doubted, fresh, .timeout_ms = 20000));
+		CHECK_INT(doubted(0), NEW);
+		CHECK_OK(hotpatch_restore(doubted));
+		CHECK_INT(doubted(0), OLD);
+	}
+}
+
+static void litter(volatile uintptr_t *words)
+{
+	for (int i = 0; i < WORDS; i++)
+		words[i] = inside_doubted;
+}
+
+static void *idle(void *arg)
+{
+	volatile uintptr_t words[WORDS];
+
+	litter(words);
+	give(&arrived);
+	take(&leave);
+	CHECK(words[0] == words[WORDS - 1]);
+	return arg;
+}
+
+static void *busy(void *arg)
+{
+	volatile uintptr_t words[WORDS];
+
+	litter(words);
+	give(&arrived);
+	while (atomic_load_explicit(&spin, memory_order_relaxed))
+		;
+	CHECK(words[0] == words[WORDS - 1]);
+	return arg;
+}
+
+APART void own_stack(void)
+{
+	volatile uintptr_t words[WORDS];
+
+	litter(words);
+	change_twice();
+	CHECK(words[0] == words[WORDS - 1]);
+}
+
+/* The frames of a handler that waits, with those of what it interrupted below, which is not the function. */
+static void handle(int signo)
+{
+	(void)signo;
+	idle(NULL);
+}
+
+static void *raises(void *arg)
+{
+	raise(SIGUSR1);
+	return arg;
+}
+
+static void other_stack(void *(*run)(void *))
+{
+	pthread_t thread;
+
+	atomic_store(&spin, true);
+	thread = thread_start(run, NULL);
+	take(&arrived);
+	change_twice();
+	atomic_store(&spin, false);
+	if (run != busy)
+		give(&leave);
+	thread_join(thread);
+}
+
+static void *enter(void *arg)
+{
+	volatile uintptr_t words[WORDS];
+
+	litter(words);
+	stays = true;
+	CHECK_INT(doubted(0), OLD);
+	CHECK(words[0] == words[WORDS - 1]);
+	return arg;
+}
+
+static void handle_inside(int signo)
+{
+	(void)signo;
+	enter(NULL);
+}
+
+static void *enters_in_handler(void *arg)
+{
+	raise(SIGUSR2);
+	return arg;
+}
+
+static void truly_inside(void *(*run)(void *))
+{
+	pthread_t thread = thread_start(run, NULL);
+
+	take(&arrived);
+	CHECK_CODE(hotpatch_fn(doubted, fresh, .mode = HOTPATCH_TRY), HOTPATCH_EBUSY);
+	CHECK_INT(hotpatch_error()->n_blockers, 1);
+	CHECK_STR(hotpatch_error()->blockers[0].function, "doubted");
+	stays = false;
+	give(&leave);
+	thread_join(thread);
+	change_twice();
+}
+
+int main(void)
+{
+	deadline(30);
+	sem_init(&arrived, 0, 0);
+	sem_init(&leave, 0, 0);
+	signal(SIGUSR1, handle);
+	signal(SIGUSR2, handle_inside);
+	doubted(0);
+	CHECK(inside_doubted != 0);
+	own_stack();
+	other_stack(idle);
+	other_stack(busy);
+	other_stack(raises);
+	truly_inside(enter);
+	truly_inside(enters_in_handler);
+	return 0;
+}
