@@ -182,9 +182,9 @@ static void measure(struct report *report, unsigned threads)
 	for (unsigned runs = report->quick ? 9 : 15; runs > 0; runs--)
 		measure_run(samples, threads, calls);
 	for (unsigned kind = 0; kind < N_KINDS; kind++) {
-		report_add_call(report, &(struct call_row){kinds[kind].name, threads,
-		                                           samples_summary(&samples[kind].ns),
-		                                           samples_summary(&samples[kind].ratio)});
+		report_add_call(report,
+		                &(struct call_row){kinds[kind].name, threads, samples_summary(&samples[kind].ns),
+		                                   samples_summary(&samples[kind].ratio)});
 		samples_clear(&samples[kind].ns);
 		samples_clear(&samples[kind].ratio);
 	}

@@ -46,6 +46,8 @@ int main(int argc, char **argv)
 	if (folder == NULL)
 		return usage();
 
+	if (getloadavg(&report.load, 1) != 1)
+		report.load = 0;
 	calls_measure(&report);
 	apply_measure(&report);
 	report_markdown(&report, stdout);

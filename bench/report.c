@@ -74,8 +74,8 @@ static void markdown_calls(const struct report *report, FILE *out)
 	             "|---|--:|--:|--:|--:|--:|--:|\n");
 	for (size_t i = 0; i < report->n_calls; i++) {
 		const struct call_row *row = &report->calls[i];
-		fprintf(out, "| %s | %u | %.2f | %.2f to %.2f | %zu | %.2f | %.2f to %.2f |\n", row->name,
-		        row->threads, row->ns.p50, row->ns.p25, row->ns.p75, row->ns.n, row->ratio.p50, row->ratio.p25,
+		fprintf(out, "| %s | %u | %.2f | %.2f to %.2f | %zu | %.2f | %.2f to %.2f |\n", row->name, row->threads,
+		        row->ns.p50, row->ns.p25, row->ns.p75, row->ns.n, row->ratio.p50, row->ratio.p25,
 		        row->ratio.p75);
 	}
 }
@@ -109,6 +109,9 @@ void report_markdown(const struct report *report, FILE *out)
 	        machine.cpu, machine.n_cpus, machine.os.sysname, machine.os.release, COMPILER);
 	if (report->note != NULL)
 		fprintf(out, "%s\n", report->note);
+	if (report->load > 0.5)
+		fprintf(out, "**The machine was busy (load average %.1f at the start): these figures are too high.**\n",
+		        report->load);
 	markdown_calls(report, out);
 	markdown_applies(report, out);
 }
@@ -117,8 +120,9 @@ void report_markdown(const struct report *report, FILE *out)
 
 static void json_summary(const char *name, const struct summary *summary, FILE *out)
 {
-	fprintf(out, "\"%s\": {\"n\": %zu, \"min\": %.4f, \"p25\": %.4f, \"p50\": %.4f, \"p75\": %.4f, \"p99\": %.4f, "
-	             "\"max\": %.4f}",
+	fprintf(out,
+	        "\"%s\": {\"n\": %zu, \"min\": %.4f, \"p25\": %.4f, \"p50\": %.4f, \"p75\": %.4f, \"p99\": %.4f, "
+	        "\"max\": %.4f}",
 	        name, summary->n, summary->min, summary->p25, summary->p50, summary->p75, summary->p99, summary->max);
 }
 
@@ -152,7 +156,7 @@ static void json_applies(const struct report *report, FILE *out)
 void report_json(const struct report *report, FILE *out)
 {
 	struct machine machine = machine_read();
-	fprintf(out, "{\n  \"quick\": %s,\n", report->quick ? "true" : "false");
+	fprintf(out, "{\n  \"quick\": %s,\n  \"load\": %.2f,\n", report->quick ? "true" : "false", report->load);
 	fprintf(out, "  \"machine\": {\"cpu\": \"%s\", \"cpus\": %ld, \"kernel\": \"%s %s\", \"compiler\": \"%s\"},\n",
 	        machine.cpu, machine.n_cpus, machine.os.sysname, machine.os.release, COMPILER);
 	json_calls(report, out);

@@ -31,6 +31,7 @@ struct apply_row {
 
 struct report {
 	bool quick;
+	double load;      /* processes that wanted to run in the minute before; they were in our way */
 	const char *note; /* what bench/run has to say of the machine code */
 	struct call_row calls[REPORT_ROWS];
 	size_t n_calls;

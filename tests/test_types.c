@@ -147,8 +147,8 @@ static const struct {
 	{"unnamed_member", "unnamed union of struct unnamed_holder: member d at offset 0 only in the patch (size 8, "
                            "was 4), reached from parameter 1 of unnamed_member"},
 	{"alias_changed", "alias_changed: parameter 1 is length_t * (long *) in the patch, was length_t * (int *)"},
-	{"array_const", "struct const_triple: member a at offset 0 is const triple_t (const int[3]) in the patch, was "
-                        "triple_t (int[3]), reached from parameter 1 of array_const"},
+	{"array_const", "struct const_triple: member a at offset 0 is const int[3] in the patch, was "
+                        "int[3], reached from parameter 1 of array_const"},
 	{"chain", "struct n150: member end at offset 0 is long in the patch, was int (size 8, was 4), reached from "
                   "parameter 1 of chain"},
 	{"same_array_alias", NULL},

@@ -171,7 +171,8 @@ static const unsigned library_in_euros = GUESTS_MAY_SEE(HANDLER_LIBRARY, EUROS);
 static void step_as_compiled(void)
 {
 	say_title("0. The tea house opens");
-	say_text("%d workers answer, %d guests order and check what they get. Nothing is patched yet.", WORKERS, GUESTS);
+	say_text("%d workers answer, %d guests order and check what they get. Nothing is patched yet.", WORKERS,
+	         GUESTS);
 	hear_guests();
 }
 

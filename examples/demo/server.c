@@ -30,7 +30,8 @@ static void *worker_run(void *unused)
 		struct order order;
 		struct sockaddr_un guest;
 		socklen_t guest_size = sizeof(guest);
-		ssize_t size = recvfrom(server.socket, &order, sizeof(order), 0, (struct sockaddr *)&guest, &guest_size);
+		ssize_t size =
+			recvfrom(server.socket, &order, sizeof(order), 0, (struct sockaddr *)&guest, &guest_size);
 		if (size == 0) /* closing time */
 			return unused;
 		if (size == sizeof(order))

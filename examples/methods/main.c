@@ -81,7 +81,7 @@ int main(void)
 	must(hotpatch_fn(any_legs, legs_and_tail));
 	show(&rex);
 	show(&mia);
-	printf("the copy of the pointer says %s and is %s\n", kept(&rex), kept == rex.ops->sound ? "equal" : "not equal");
+	printf("the pointer kept says %s and is %s\n", kept(&rex), kept == rex.ops->sound ? "equal" : "not equal");
 
 	must(hotpatch_restore(any_legs));
 	show(&rex);

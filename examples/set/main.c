@@ -12,7 +12,7 @@
 
 #include "hotpatch.h"
 
-enum { THREADS = 4, CHANGES = 400 };
+enum { THREADS = 4, CHANGES = 100 };
 enum currency { POUNDS, EUROS };
 
 struct bill {

@@ -116,8 +116,10 @@ void hp_arch_regs_from_pair(uintptr_t ip, uintptr_t sp, struct hp_regs *ret_regs
 /* The state of a function at its entry, before its first instruction: one return address on the stack. Steps out. */
 bool hp_arch_regs_leave_entry(struct hp_regs *regs, hp_cfi_read read, void *arg);
 
-/* Where a signal frame keeps the interrupted registers, in bytes from the word that holds the restorer's address. */
-enum { HP_SIGFRAME_IP = 8 + 40 + 16 * 8, HP_SIGFRAME_SP = 8 + 40 + 15 * 8 };
+/* A signal frame, in words, the first of which holds the restorer's address: whether it is one, as far as can be seen,
+ * and what was interrupted. */
+enum { HP_SIGFRAME_WORDS = 25 };
+bool hp_arch_signal_frame(const uintptr_t words[HP_SIGFRAME_WORDS], uintptr_t *ret_ip, uintptr_t *ret_sp);
 
 /* If the signal interrupted a blocking system call that the kernel will not restart, makes the thread execute it again
  * when the handler returns. The number of the call stands in the instruction before it; where it does not, false. */

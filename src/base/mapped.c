@@ -1,5 +1,6 @@
 #include "base/mapped.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
@@ -7,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#pragma weak dlopen /* not in a static executable, which unloads nothing */
+#pragma weak dlclose
 
 static _Atomic(struct hp_mapped_list *) published;
 
@@ -235,4 +239,15 @@ int hp_mapped_each(int (*each)(const struct hp_mapped *image, void *arg), void *
 	for (size_t i = 0; list && i < list->n && result == 0; i++)
 		result = each(&list->images[i], arg);
 	return result;
+}
+
+void hp_mapped_pin(uintptr_t address)
+{
+	struct hp_mapped *image = (struct hp_mapped *)(uintptr_t)hp_mapped_find(address); /* ours; readers ignore `pinned` */
+	if (!image || image->is_program || image->pinned || !dlopen || !dlclose)
+		return;
+	void *handle = dlopen(image->path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+	if (handle)
+		dlclose(handle);
+	image->pinned = true;
 }

@@ -31,6 +31,7 @@ struct hp_mapped {
 	const uint8_t *build_id; /* in the mapped image; NULL where there is none */
 	size_t build_id_size;
 	bool is_program;
+	bool pinned; /* will not be unloaded */
 };
 
 struct hp_mapped_list {
@@ -48,6 +49,9 @@ void hp_mapped_free(void *list);
 const struct hp_mapped *hp_mapped_find(uintptr_t address); /* NULL where none is */
 bool hp_mapped_is_code(const struct hp_mapped *image, uintptr_t address);
 bool hp_mapped_function(uintptr_t address, struct hp_fde *ret_fde); /* the entry of .eh_frame that covers it */
+
+/* Keeps the image that holds the address mapped for good, whatever dlclose is asked for. Takes the dynamic linker's lock. */
+void hp_mapped_pin(uintptr_t address);
 
 /* Calls each for every image until it returns non-zero, which is returned. Not for handlers. */
 int hp_mapped_each(int (*each)(const struct hp_mapped *image, void *arg), void *arg);

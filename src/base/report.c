@@ -103,6 +103,19 @@ static void name_frames(const struct hp_obstacle *obstacle, struct frames *detai
 	}
 }
 
+/* A thread that asks for a change under its own feet has called us: the frames begin where it did, behind the public
+ * function. Returns how many frames were ours. */
+static size_t count_own_frames(const struct frames *details, size_t n)
+{
+	size_t own = 0;
+	for (size_t i = 0; i < n && i < 16; i++) {
+		const char *name = details->places[i].function, *end = name + strlen(name);
+		if (strncmp(name, "hotpatch_", 9) == 0 && (strcmp(end - 3, "_at") == 0 || strcmp(end - 5, "_with") == 0))
+			own = i + 1;
+	}
+	return own;
+}
+
 static void add_blocker(struct report *report, const struct hp_obstacle *obstacle)
 {
 	size_t i = report->error.n_blockers++;
@@ -110,13 +123,14 @@ static void add_blocker(struct report *report, const struct hp_obstacle *obstacl
 	thread_name(obstacle->tid, details->name, sizeof(details->name));
 	snprintf(details->function, sizeof(details->function), "%s", obstacle->function);
 	name_frames(obstacle, details);
+	size_t own = obstacle->is_self ? count_own_frames(details, obstacle->n_frames) : 0;
 	report->blockers[i] = (struct hotpatch_blocker){
 		.thread = obstacle->tid,
 		.name = details->name,
 		.function = details->function,
 		.reason = obstacle->reason,
-		.n_frames = obstacle->n_frames,
-		.frames = details->frames,
+		.n_frames = obstacle->n_frames - own,
+		.frames = details->frames + own,
 	};
 }
 

@@ -283,6 +283,7 @@ void hp_symbols_free(struct hp_symbols *symbols)
 		return;
 	free(symbols->functions);
 	free(symbols->reach);
+	free(symbols->by_name);
 	free(symbols->strings);
 	free(symbols->section_names);
 	free(symbols);
@@ -331,44 +332,121 @@ const struct hp_function *hp_symbols_at(const struct hp_symbols *symbols, uint64
 	return best;
 }
 
+/* -- By name --------------------------------------------------------------------------------------------------- */
+
+static int compare_names(const void *a, const void *b)
+{
+	const struct hp_function *x = *(const struct hp_function *const *)a, *y = *(const struct hp_function *const *)b;
+	int r = strcmp(x->name, y->name);
+	return r ? r : x < y ? -1 : x > y;
+}
+
+static int index_names(struct hp_symbols *symbols, struct hp_err *err)
+{
+	if (symbols->by_name)
+		return 0;
+	symbols->by_name = calloc(symbols->n_functions + 1, sizeof(*symbols->by_name));
+	if (!symbols->by_name)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the names of %zu functions",
+		                  symbols->n_functions);
+	for (size_t i = 0; i < symbols->n_functions; i++)
+		symbols->by_name[i] = &symbols->functions[i];
+	qsort(symbols->by_name, symbols->n_functions, sizeof(*symbols->by_name), compare_names);
+	return 0;
+}
+
+/* The first whose name is not before name; those that begin with name follow it. */
+static size_t lower_bound(const struct hp_symbols *symbols, const char *name)
+{
+	size_t low = 0, high = symbols->n_functions;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (strcmp(symbols->by_name[middle]->name, name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+int hp_symbols_named(struct hp_symbols *symbols, const char *name, const struct hp_function *const **ret_functions,
+                     size_t *ret_count, struct hp_err *err)
+{
+	int r = index_names(symbols, err);
+	if (r < 0)
+		return r;
+	size_t begin = lower_bound(symbols, name), end = begin;
+	while (end < symbols->n_functions && strcmp(symbols->by_name[end]->name, name) == 0)
+		end++;
+	*ret_functions = symbols->by_name + begin;
+	*ret_count = end - begin;
+	return 0;
+}
+
+/* -- Pieces ---------------------------------------------------------------------------------------------------- */
+
 /* A piece of a static function is of its unit. A piece of a global one is of the unit it comes from, which the table
  * does not tell: any unit that has no static function of the same name to which the piece would belong. */
-static bool owns_piece(const struct hp_symbols *symbols, const struct hp_function *function,
+static bool is_of_unit(const struct hp_symbols *symbols, const struct hp_function *function,
                        const struct hp_function *piece)
 {
-	size_t length = strlen(function->name);
-
-	if (function == piece || !is_piece_of(piece->name, function->name, length))
-		return false;
+	if (!piece->is_static)
+		return true;
 	if (function->is_static)
-		return !piece->is_static || piece->group == function->group;
-	for (size_t i = 0; i < symbols->n_functions; i++) {
-		const struct hp_function *other = &symbols->functions[i];
-		if (other->is_static && piece->is_static && other->group == piece->group &&
-		    strcmp(other->name, function->name) == 0)
+		return piece->group == function->group;
+	for (size_t i = lower_bound(symbols, function->name); i < symbols->n_functions; i++) {
+		const struct hp_function *other = symbols->by_name[i];
+		if (strcmp(other->name, function->name) != 0)
+			break;
+		if (other->is_static && other->group == piece->group)
 			return false;
 	}
 	return true;
 }
 
-void hp_symbols_pieces(const struct hp_symbols *symbols, uint64_t value, struct hp_extent *ret_pieces, size_t max,
-                       size_t *ret_count)
+/* What pieces are found, each address once. */
+struct pieces {
+	struct hp_extent *at;
+	size_t max, count;
+};
+
+static void add_piece(struct pieces *pieces, const struct hp_function *piece)
 {
-	size_t n_aliases, count = 0;
-	uint64_t last = value; /* no piece of itself; and a piece may have aliases too */
+	for (size_t i = 0; i < pieces->count && i < pieces->max; i++)
+		if (pieces->at[i].begin == piece->value)
+			return;
+	if (pieces->count < pieces->max)
+		pieces->at[pieces->count] = (struct hp_extent){piece->value, piece->value + piece->size};
+	pieces->count++;
+}
+
+static void add_pieces(const struct hp_symbols *symbols, const struct hp_function *function, struct pieces *pieces)
+{
+	size_t length = strlen(function->name);
+
+	for (size_t i = lower_bound(symbols, function->name); i < symbols->n_functions; i++) {
+		const struct hp_function *piece = symbols->by_name[i];
+		if (strncmp(piece->name, function->name, length) != 0)
+			break;
+		if (piece->size && piece->value != function->value &&
+		    is_piece_of(piece->name, function->name, length) && is_of_unit(symbols, function, piece))
+			add_piece(pieces, piece);
+	}
+}
+
+int hp_symbols_pieces(struct hp_symbols *symbols, uint64_t value, struct hp_extent *ret_pieces, size_t max,
+                      size_t *ret_count, struct hp_err *err)
+{
+	struct pieces pieces = {ret_pieces, max, 0};
+	size_t n_aliases;
 	const struct hp_function *aliases = hp_symbols_entry(symbols, value, &n_aliases);
 
-	for (size_t i = 0; i < symbols->n_functions; i++) {
-		const struct hp_function *piece = &symbols->functions[i];
-		bool owned = false;
-		for (size_t a = 0; piece->is_piece && piece->size && !owned && a < n_aliases; a++)
-			owned = owns_piece(symbols, &aliases[a], piece);
-		if (!owned || piece->value == last)
-			continue;
-		last = piece->value;
-		if (count < max)
-			ret_pieces[count] = (struct hp_extent){piece->value, piece->value + piece->size};
-		count++;
-	}
-	*ret_count = count;
+	int r = index_names(symbols, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n_aliases; i++)
+		add_pieces(symbols, &aliases[i], &pieces);
+	*ret_count = pieces.count;
+	return 0;
 }

@@ -28,9 +28,10 @@ struct hp_symbols {
 	struct hp_identity identity; /* of the image */
 	uint8_t build_id[HP_BUILD_ID_MAX];
 	size_t build_id_size;
-	bool has_locals;               /* from a .symtab: static functions and parts are known */
-	struct hp_function *functions; /* by value; of one value, the best name first */
-	uint64_t *reach;               /* per function, the highest end of it and all before it */
+	bool has_locals;                    /* from a .symtab: static functions and parts are known */
+	struct hp_function *functions;      /* by value; of one value, the best name first */
+	uint64_t *reach;                    /* per function, the highest end of it and all before it */
+	const struct hp_function **by_name; /* made when a name is first asked for */
 	size_t n_functions;
 	char *strings, *section_names;
 };
@@ -49,8 +50,13 @@ const struct hp_function *hp_symbols_at(const struct hp_symbols *symbols, uint64
 /* The functions that begin at value: *ret_count of them, the best name first. */
 const struct hp_function *hp_symbols_entry(const struct hp_symbols *symbols, uint64_t value, size_t *ret_count);
 
-/* The pieces split off the function that begins at value. Writes at most max, counts all in *ret_count. */
-void hp_symbols_pieces(const struct hp_symbols *symbols, uint64_t value, struct hp_extent *ret_pieces, size_t max,
-                       size_t *ret_count);
+/* All functions called name, *ret_count of them, in order of address. HOTPATCH_ENOMEM. */
+int hp_symbols_named(struct hp_symbols *symbols, const char *name, const struct hp_function *const **ret_functions,
+                     size_t *ret_count, struct hp_err *err) HP_MUST_CHECK;
+
+/* The pieces split off the function that begins at value. Writes at most max; *ret_count is greater than max where
+ * there are more. HOTPATCH_ENOMEM. */
+int hp_symbols_pieces(struct hp_symbols *symbols, uint64_t value, struct hp_extent *ret_pieces, size_t max,
+                      size_t *ret_count, struct hp_err *err) HP_MUST_CHECK;
 
 #endif

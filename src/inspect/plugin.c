@@ -71,26 +71,45 @@ static bool matches(const struct hp_function *function, const struct hp_query *q
 {
 	if (function->is_piece || (query->marked && function->mark != HP_MARK_PATCH))
 		return false;
-	if (query->name && strcmp(query->name, function->name) != 0)
-		return false;
 	return !query->path || strcmp(query->path, function->path) == 0;
 }
 
-static int call_each(const struct hp_symbols *symbols, const struct hp_query *query,
-                     int (*each)(const struct hp_symbol *symbol, void *arg), void *arg)
+/* A walk over functions in order of address; of each address the first that matches. */
+struct walk {
+	const struct hp_query *query;
+	int (*each)(const struct hp_symbol *symbol, void *arg);
+	void *arg;
+	const struct hp_function *last;
+};
+
+static int visit(struct walk *walk, const struct hp_function *function)
 {
-	const struct hp_function *last = NULL;
 	struct hp_symbol symbol;
+
+	if (!matches(function, walk->query) || (walk->last && walk->last->value == function->value))
+		return 0;
+	walk->last = function;
+	fill_symbol(function, &symbol);
+	return walk->each(&symbol, walk->arg);
+}
+
+static int visit_named(struct walk *walk, struct hp_symbols *symbols, struct hp_err *err)
+{
+	const struct hp_function *const *named;
+	size_t count = 0;
+
+	int r = hp_symbols_named(symbols, walk->query->name, &named, &count, err);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = visit(walk, named[i]);
+	return r;
+}
+
+static int visit_all(struct walk *walk, const struct hp_symbols *symbols)
+{
 	int r = 0;
 
-	for (size_t i = 0; i < symbols->n_functions && r == 0; i++) {
-		const struct hp_function *function = &symbols->functions[i];
-		if (!matches(function, query) || (last && last->value == function->value))
-			continue;
-		last = function;
-		fill_symbol(function, &symbol);
-		r = each(&symbol, arg);
-	}
+	for (size_t i = 0; i < symbols->n_functions && r == 0; i++)
+		r = visit(walk, &symbols->functions[i]);
 	return r;
 }
 
@@ -99,13 +118,14 @@ static void forget(void);
 static int functions(const struct hp_module *module, const struct hp_query *query,
                      int (*each)(const struct hp_symbol *symbol, void *arg), void *arg, struct hp_err *err)
 {
+	struct walk walk = {query, each, arg, NULL};
 	struct hp_cached *cached;
 	int r = find_module(module, &cached, err);
 
 	if (r < 0)
 		return r;
 	plugin.busy++;
-	r = call_each(cached->symbols, query, each, arg);
+	r = query->name ? visit_named(&walk, cached->symbols, err) : visit_all(&walk, cached->symbols);
 	plugin.busy--;
 	if (plugin.forget_later)
 		forget();
@@ -128,7 +148,8 @@ static int parts(const struct hp_module *module, uint64_t value, struct hp_exten
 		                  module->name);
 	if (!hp_symbols_entry(cached->symbols, value, &count))
 		return no_function(module, value, err);
-	hp_symbols_pieces(cached->symbols, value, ret_parts, max, &count);
+	if ((r = hp_symbols_pieces(cached->symbols, value, ret_parts, max, &count, err)) < 0)
+		return r;
 	if (count > max)
 		return hp_err_set(err, HOTPATCH_ENOTSUP,
 		                  "a function of '%s' at 0x%llx is split into %zu parts, more "

@@ -145,6 +145,7 @@ int hp_definition_new(hotpatch_any body, const char *name, const struct hotpatch
 		hp_definition_free(definition);
 		return error;
 	}
+	hp_mapped_pin(entry);
 	definition->body = entry;
 	definition->refs = 1;
 	*ret_definition = definition;

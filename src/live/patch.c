@@ -127,8 +127,8 @@ static void settle(struct hp_session *session, const struct wish *wish, const st
 	}
 	for (size_t i = 0; i < n_old; i++)
 		if (is_dropped(wish, &old[i]))
-			drop_definition(session, wish->site, old[i].definition, session->outcome.drained);
-	if (session->outcome.drained)
+			drop_definition(session, wish->site, old[i].definition, session->outcome->drained);
+	if (session->outcome->drained)
 		forget_lingering(session, wish->site);
 }
 
@@ -173,8 +173,8 @@ static int fulfil(const struct wish *wishes, size_t n, struct hp_session *sessio
 		hp_registry_leave();
 	}
 	if (!error)
-		error = hp_transition_run(changes, n, &session->request, &session->outcome, err);
-	for (size_t i = 0; i < n && session->outcome.live; i++)
+		error = hp_transition_run(changes, n, &session->request, session->outcome, err);
+	for (size_t i = 0; i < n && session->outcome->live; i++)
 		settle(session, &wishes[i], past[i].layers, past[i].n);
 	for (size_t i = 0; past && i < n; i++)
 		free(past[i].layers);
@@ -285,7 +285,7 @@ int hp_patch_apply(struct hotpatch *patch, struct hp_session *session)
 		error = call_listeners(patch, HOTPATCH_PRE_APPLY, err);
 	if (!error)
 		error = fulfil_for_all(patch, true, session);
-	patch->applied = session->outcome.live;
+	patch->applied = session->outcome->live;
 	if (patch->applied)
 		call_listeners(patch, HOTPATCH_POST_APPLY, NULL);
 	return error;
@@ -299,7 +299,7 @@ int hp_patch_revert(struct hotpatch *patch, struct hp_session *session)
 	int error = call_listeners(patch, HOTPATCH_PRE_REVERT, err);
 	if (!error)
 		error = fulfil_for_all(patch, false, session);
-	patch->applied = !session->outcome.live;
+	patch->applied = !session->outcome->live;
 	if (!patch->applied)
 		call_listeners(patch, HOTPATCH_POST_REVERT, NULL);
 	return error;

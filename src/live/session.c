@@ -126,10 +126,10 @@ int hp_session_begin(struct hp_session *session, const struct hotpatch_options *
 {
 	session->has_turn = false;
 	session->discarded = NULL;
-	session->outcome.n_obstacles = 0;
-	session->outcome.live = false;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &session->cancel_state);
-	int error = read_options(session, options);
+	session->outcome = calloc(1, sizeof(*session->outcome));
+	int error = session->outcome ? read_options(session, options)
+	                             : hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory to begin with");
 	if (!error)
 		error = turn_take(&session->request, &session->err);
 	session->has_turn = !error;
@@ -156,8 +156,13 @@ static void destroy_discarded(struct hp_definition *definition)
 
 int hp_session_end(struct hp_session *session, int code)
 {
-	hp_report_obstacles(code, &session->err, session->outcome.live ? "the change is live" : "nothing was changed",
-	                    session->outcome.obstacles, session->outcome.n_obstacles);
+	const struct hp_outcome *outcome = session->outcome;
+	if (outcome)
+		hp_report_obstacles(code, &session->err, outcome->live ? "the change is live" : "nothing was changed",
+		                    outcome->obstacles, outcome->n_obstacles);
+	else
+		hp_report(code, &session->err);
+	free(session->outcome);
 	if (session->has_turn)
 		turn_give();
 	destroy_discarded(session->discarded);

@@ -252,11 +252,13 @@ int hp_site_get(uintptr_t entry, const char *name, const struct hotpatch_marks *
 		error = site_give_cell(site, err);
 	if (!error)
 		error = registry_add(site, err);
-	if (error)
+	if (error) {
 		site_free(site);
-	else
-		*ret_site = site;
-	return error;
+		return error;
+	}
+	hp_mapped_pin(entry); /* a patched library must not be unloaded, and loaded again without its patch */
+	*ret_site = site;
+	return 0;
 }
 
 /* -- Layers --------------------------------------------------------------------------------------------------------- */
@@ -349,19 +351,19 @@ static int write_jumps(struct hp_site *const *sites, size_t n, bool redirect, si
 	return error ? error : hp_barrier_code(err);
 }
 
-/* Nobody executes a prefix before the jump leads there. The first byte of the jump is written as it is, so that what
- * may fail (a page that cannot be copied, a policy) fails now. */
+/* Nobody executes a prefix before the jump leads there. The jump's bytes are written as they are, so that what may fail (a
+ * page that cannot be copied, a policy) fails now. */
 static int write_prefix(struct hp_site *site, struct hp_text *text, struct hp_err *err)
 {
-	struct hp_entry *plan = &site->plan;
+	const struct hp_entry *plan = &site->plan;
 	int error = site_check(site, err);
-	for (size_t i = 0; i < HP_JUMP_SIZE && !error; i++)
-		error = hp_text_write(text, jump_address(site) + i, &plan->old_jump[i], 1, err);
 	if (!error && !site->prefix_set) {
 		atomic_store(site->cell.slot, site->original.target);
 		error = hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, err);
 		site->prefix_set = !error;
 	}
+	for (size_t i = 0; i < HP_JUMP_SIZE && !error; i++)
+		error = hp_text_write(text, jump_address(site) + i, &plan->old_jump[i], 1, err);
 	return error;
 }
 

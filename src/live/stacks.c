@@ -214,8 +214,8 @@ static void scan_add(struct scan *s, uintptr_t ip, uintptr_t sp)
 /* `at` holds the restorer's address: behind it lies, or lay, a signal frame. */
 static bool signal_frame_hits(struct scan *s, uintptr_t at)
 {
-	uintptr_t ip, sp;
-	if (!hp_memory_read(at + HP_SIGFRAME_IP, &ip, sizeof(ip)) || !hp_memory_read(at + HP_SIGFRAME_SP, &sp, sizeof(sp)))
+	uintptr_t words[HP_SIGFRAME_WORDS], ip, sp;
+	if (!hp_memory_read(at, words, sizeof(words)) || !hp_arch_signal_frame(words, &ip, &sp))
 		return false;
 	if (find(s->codes, ip, false))
 		return true;
@@ -384,8 +384,10 @@ static struct announced *announced_place(uintptr_t base)
 
 int hotpatch_stack_add(const void *base, size_t size)
 {
+	struct hp_err err;
 	if (!base || size < sizeof(uintptr_t) || (uintptr_t)base % sizeof(uintptr_t) != 0)
-		return HOTPATCH_EINVAL;
+		return hp_report(hp_err_set(&err, HOTPATCH_EINVAL, "%zu bytes at %p are no stack: it must be aligned and not empty",
+		                            size, base), &err);
 	pthread_mutex_lock(&announced_lock);
 	struct announced *place = announced_place(0);
 	if (place) {
@@ -393,15 +395,16 @@ int hotpatch_stack_add(const void *base, size_t size)
 		atomic_store(&place->size, size & ~(sizeof(uintptr_t) - 1));
 	}
 	pthread_mutex_unlock(&announced_lock);
-	return place ? 0 : HOTPATCH_ENOMEM;
+	return place ? 0 : hp_report(hp_err_set(&err, HOTPATCH_ENOMEM, "no memory to note another stack"), &err);
 }
 
 int hotpatch_stack_remove(const void *base)
 {
+	struct hp_err err;
 	pthread_mutex_lock(&announced_lock);
 	struct announced *place = base ? announced_place((uintptr_t)base) : NULL;
 	if (place)
 		atomic_store(&place->size, 0);
 	pthread_mutex_unlock(&announced_lock);
-	return place ? 0 : HOTPATCH_EINVAL;
+	return place ? 0 : hp_report(hp_err_set(&err, HOTPATCH_EINVAL, "no stack at %p was announced", base), &err);
 }

@@ -519,7 +519,8 @@ int hp_transition_run(struct hp_change *changes, size_t n, const struct hp_reque
                       struct hp_outcome *ret_outcome, struct hp_err *err)
 {
 	struct transition *t = calloc(1, sizeof(*t));
-	*ret_outcome = (struct hp_outcome){.live = false};
+	ret_outcome->live = ret_outcome->drained = false;
+	ret_outcome->n_obstacles = 0;
 	if (!t)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu changes", n);
 	t->changes = changes;

@@ -93,7 +93,7 @@ static void call_in_memory(void)
 	struct large copy = large;
 
 	HAS(in_memory(21, copy, 22) == 23);
-	HAS(memcmp(&copy, &large, sizeof(copy)) == 0);
+	HAS(memcmp(copy.numbers, large.numbers, sizeof(copy.numbers)) == 0);
 }
 
 /* The caller's pointer to the result comes in the first argument's register and goes back in the result's. */
@@ -302,6 +302,7 @@ HOTPATCHABLE void hold(void)
 {
 	stay();
 	call_all(OLD);
+	__asm__ volatile(""); /* or the call would be a jump, and this frame gone */
 }
 
 static enum ran held_in; /* what the shapes are while a thread is in hold_other */
@@ -310,6 +311,7 @@ APART void hold_other(void)
 {
 	stay();
 	call_all(held_in);
+	__asm__ volatile("");
 }
 
 static void *holder(void *arg)

@@ -46,16 +46,6 @@ APART int fresh(int a)
 
 static int not_code[16];
 
-/* A function as its own replacement is its own code, not a call of itself without end. */
-static void itself(void)
-{
-	CHECK_OK(hotpatch_fn(target, target));
-	CHECK_INT(target(0), OLD);
-	CHECK_OK(hotpatch_fn(target, fresh));
-	CHECK_INT(target(0), NEW);
-	CHECK_OK(hotpatch_restore(target));
-}
-
 static const struct hotpatch_options defaults = {.size = sizeof(defaults)};
 
 static int fn_at(const void *fn, const void *body, const struct hotpatch_options *options)
@@ -88,6 +78,7 @@ static void addresses(void)
 	CHECK_CODE(fn_at(entry, NULL, &defaults), HOTPATCH_EINVAL);
 	CHECK_CODE(fn_at(entry, heap, &defaults), HOTPATCH_ENOTFUNC);
 	CHECK_CODE(fn_at(entry, not_code, &defaults), HOTPATCH_ENOTFUNC);
+	CHECK_CODE(fn_at(entry, entry, &defaults), HOTPATCH_EINVAL);
 	CHECK_CODE(hotpatch_restore_at(hotpatch_marks_(), "target", NULL, &defaults), HOTPATCH_EINVAL);
 	CHECK_CODE(hotpatch_restore_at(hotpatch_marks_(), "target", (hotpatch_any)(uintptr_t)heap, &defaults),
 	           HOTPATCH_ENOTFUNC);
@@ -201,9 +192,11 @@ static void options(void)
 	absurd.size = SIZE_MAX;
 	CHECK_CODE(fn_at(entry, body, &absurd), HOTPATCH_EINVAL);
 	CHECK_INT(target(0), OLD);
-	CHECK_OK(hotpatch_fn(target, fresh, .timeout_ms = UINT32_MAX, .stall_ms = UINT32_MAX));
+	CHECK_CODE(hotpatch_fn(target, fresh, .timeout_ms = UINT32_MAX), HOTPATCH_EINVAL);
+	CHECK_CODE(hotpatch_fn(target, fresh, .stall_ms = UINT32_MAX), HOTPATCH_EINVAL);
+	CHECK_OK(hotpatch_fn(target, fresh, .timeout_ms = 3600000, .stall_ms = 3600000));
 	CHECK_INT(target(0), NEW);
-	CHECK_OK(hotpatch_restore(target, .timeout_ms = 20000, .stall_ms = UINT32_MAX));
+	CHECK_OK(hotpatch_restore(target, .timeout_ms = 20000));
 }
 
 /* -- States -------------------------------------------------------------------------------------------------- */
@@ -291,7 +284,6 @@ int main(void)
 	file_of(GOOD, WHOLE, WHOLE, 0); /* the static buffer of it is filled with what it will hold at the end */
 	before = snapshot_take();
 	addresses();
-	itself();
 	options();
 	states();
 	the_same_twice();

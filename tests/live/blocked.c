@@ -130,7 +130,9 @@ static atomic_bool enough;
 
 static void *nothing(void *arg)
 {
-	CHECK(quiet(0) == OLD || quiet(0) == NEW);
+	int r = quiet(0);
+
+	CHECK(r == OLD || r == NEW);
 	return arg;
 }
 

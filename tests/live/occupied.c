@@ -107,15 +107,19 @@ static void refused_as_set(void)
 	CHECK_OK(hotpatch_free(patch));
 }
 
-/* Live at once; another change waits for those in the definition it replaces, which nobody is in. */
+/* Live at once. A later WAIT or TRY still minds the thread: with it, two definitions would run at once. */
 static void drained(void)
 {
 	CHECK_CODE(hotpatch_fn(occupied, fresh, .mode = HOTPATCH_DRAIN, .timeout_ms = 50), HOTPATCH_EINPROGRESS);
 	check_occupant();
 	CHECK_INT(occupied(false), NEW);
-	CHECK_OK(hotpatch_fn(occupied, other));
+	CHECK_CODE(hotpatch_fn(occupied, other, .mode = HOTPATCH_TRY), HOTPATCH_EBUSY);
+	check_occupant();
+	CHECK_INT(occupied(false), NEW);
+	CHECK_CODE(hotpatch_fn(occupied, other, .mode = HOTPATCH_DRAIN, .timeout_ms = 50), HOTPATCH_EINPROGRESS);
+	check_occupant();
 	CHECK_INT(occupied(false), OTHER);
-	CHECK_OK(hotpatch_restore(occupied));
+	CHECK_OK(hotpatch_restore(occupied)); /* to what the thread is in */
 	CHECK_INT(occupied(false), OLD);
 }
 

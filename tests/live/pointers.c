@@ -12,7 +12,7 @@
 #include <ucontext.h>
 
 static volatile int one = 1; /* so that no compiler knows a result */
-static int ran;
+static volatile int ran; /* also by handlers */
 
 /* -- Pointers and operations --------------------------------------------------------------------------------- */
 

@@ -60,6 +60,19 @@ bool hp_arch_regs_leave_entry(struct hp_regs *regs, hp_cfi_read read, void *arg)
 	return true;
 }
 
+/* Word 1 is uc_flags, 2 uc_link, 3 to 5 uc_stack, and from 6 on the registers as in REG_R8 ... (kernel,
+ * arch/x86/include/uapi/asm/sigcontext.h, arch/x86/kernel/signal_64.c). The kernel writes 0 as the link, and as the code
+ * segment the one of 64-bit user code: stale words behind a stale restorer seldom look like that. */
+bool hp_arch_signal_frame(const uintptr_t words[HP_SIGFRAME_WORDS], uintptr_t *ret_ip, uintptr_t *ret_sp)
+{
+	const uintptr_t *regs = words + 6;
+	if (words[2] != 0 || (regs[REG_CSGSFS] & 0xffff) != 0x33)
+		return false;
+	*ret_ip = regs[REG_RIP];
+	*ret_sp = regs[REG_RSP];
+	return true;
+}
+
 /*     B8 nr32   mov $nr, %eax
  *     0F 05     syscall          <- the interrupted instruction pointer is behind it
  * The kernel leaves -EINTR in %rax and has the arguments' registers as they were, but for %rcx and %r11, which the
