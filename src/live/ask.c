@@ -224,7 +224,7 @@ static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
 		atomic_store(&thread->ask, HP_ASK_IDLE);
 		return true;
 	case HP_ASK_HELD:
-		hp_thread_conclude(thread, hp_stack_walk(codes, &thread->regs, &thread->walk));
+		hp_thread_conclude(thread, hp_stack_walk(codes, &thread->regs, thread->top, &thread->walk));
 		thread->blocked = false;
 		atomic_store(&thread->ask, HP_ASK_RELEASED);
 		futex_wake(&thread->ask);

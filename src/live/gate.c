@@ -43,7 +43,7 @@ static enum hp_answer look_at_self(const struct hp_gate_frame *frame)
 		if (answer != HP_OUT) {
 			struct hp_regs regs;
 			hp_arch_regs_from_gate(frame, &regs);
-			answer = hp_stack_walk(codes, &regs, NULL);
+			answer = hp_stack_walk(codes, &regs, top, NULL);
 		}
 	}
 	hp_readers_leave();

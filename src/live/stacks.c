@@ -124,13 +124,15 @@ static bool window_read(uintptr_t address, uintptr_t *ret_word, void *arg)
 
 /* -- Where stacks end ---------------------------------------------------------------------------------------------- */
 
+extern void *__libc_stack_end __attribute__((weak)); /* glibc: where the first thread's stack began */
+
 /* The kernel puts the program's name above the first frame of its first thread; libc puts the thread descriptor, with
  * the head of its robust list, above the first frame of all others (get_robust_list(2)). */
 uintptr_t hp_stack_top(int tid)
 {
 	uintptr_t head = 0, size = 0;
 	if (tid == (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0))
-		return getauxval(AT_EXECFN);
+		return &__libc_stack_end && __libc_stack_end ? (uintptr_t)__libc_stack_end : getauxval(AT_EXECFN) & ~7ul;
 	if (hp_syscall(SYS_get_robust_list, tid, (long)&head, (long)&size, 0, 0, 0) != 0)
 		return 0;
 	return head & ~(sizeof(uintptr_t) - 1);
@@ -316,7 +318,14 @@ static enum hp_cfi_step step(struct hp_regs *regs, struct window *window)
 	return result;
 }
 
-enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *start, struct hp_walk *walk)
+/* A thread's first frame lies near the top of its own stack: between them is no more than its thread-local storage. */
+static bool is_native(uintptr_t sp, uintptr_t top)
+{
+	return top == 0 || (sp <= top && top - sp < 256 * 1024);
+}
+
+enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *start, uintptr_t top,
+                             struct hp_walk *walk)
 {
 	struct hp_regs regs = *start;
 	struct window window;
@@ -338,9 +347,9 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 		else if (answer == HP_IN)
 			return HP_IN;
 		enum hp_cfi_step stepped = step(&regs, &window);
-		if (stepped == HP_CFI_OUTERMOST)
+		if (stepped == HP_CFI_OUTERMOST && is_native(regs.value[HP_REG_SP], top))
 			return answer;
-		if (stepped == HP_CFI_LOST)
+		if (stepped != HP_CFI_STEPPED)
 			return answer == HP_IN ? HP_IN : HP_UNKNOWN;
 	}
 	return HP_UNKNOWN;

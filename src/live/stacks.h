@@ -71,8 +71,10 @@ struct hp_walk {
 	uintptr_t frames[HP_FRAMES_MAX]; /* instruction pointer and return addresses */
 };
 
-/* HP_OUT, HP_IN or HP_UNKNOWN. walk may be NULL where only the answer matters: then it ends at the first frame inside. */
-enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *regs, struct hp_walk *walk);
+/* HP_OUT, HP_IN or HP_UNKNOWN: also when the outermost frame does not lie below `top`, since then the walk was on a stack
+ * that somebody switched to. walk may be NULL where only the answer matters: then it ends at the first frame inside. */
+enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *regs, uintptr_t top,
+                             struct hp_walk *walk);
 
 /* The address of the instructions a signal handler returns to, by which signal frames are found. */
 void hp_stack_set_restorer(uintptr_t address);

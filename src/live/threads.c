@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -32,12 +32,6 @@ static size_t thread_count(int task)
 	return fstat(task, &status) == 0 && status.st_nlink > 2 ? status.st_nlink - 2 : 1;
 }
 
-static void *map(size_t size)
-{
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
 int hp_threads_open(struct hp_threads *threads, struct hp_err *err)
 {
 	*threads = (struct hp_threads){.task = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
@@ -46,8 +40,8 @@ int hp_threads_open(struct hp_threads *threads, struct hp_err *err)
 		                     "the threads of the process cannot be listed in /proc/self/task");
 	threads->capacity = 2 * thread_count(threads->task) + 64;
 	threads->entries_size = 64 * (threads->capacity + 2); /* an entry with a ten-digit name takes 32 bytes */
-	threads->v = map(threads->capacity * sizeof(*threads->v));
-	threads->entries = map(threads->entries_size);
+	threads->v = malloc(threads->capacity * sizeof(*threads->v));
+	threads->entries = malloc(threads->entries_size);
 	if (threads->v && threads->entries)
 		return 0;
 	hp_threads_close(threads);
@@ -56,10 +50,8 @@ int hp_threads_open(struct hp_threads *threads, struct hp_err *err)
 
 void hp_threads_close(struct hp_threads *threads)
 {
-	if (threads->v)
-		munmap(threads->v, threads->capacity * sizeof(*threads->v));
-	if (threads->entries)
-		munmap(threads->entries, threads->entries_size);
+	free(threads->v);
+	free(threads->entries);
 	if (threads->task >= 0)
 		close(threads->task);
 	*threads = (struct hp_threads){.task = -1};
@@ -244,7 +236,7 @@ static void look_blocked(struct hp_thread *thread, const struct hp_codes *codes,
 	if (answer != HP_OUT) {
 		struct hp_regs regs;
 		hp_arch_regs_from_pair(ip, sp, &regs);
-		answer = hp_stack_walk(codes, &regs, &thread->walk);
+		answer = hp_stack_walk(codes, &regs, thread->top, &thread->walk);
 	}
 	hp_thread_conclude(thread, answer);
 }

@@ -185,9 +185,10 @@ static bool self_is_active(struct transition *t)
 		return true;
 	hp_arch_regs_from_signal(&context, &regs);
 	int tid = hp_thread_self();
-	if (hp_stack_scan(&t->codes, 0, regs.value[HP_REG_SP], hp_stack_top(tid)) == HP_OUT)
+	uintptr_t top = hp_stack_top(tid);
+	if (hp_stack_scan(&t->codes, 0, regs.value[HP_REG_SP], top) == HP_OUT)
 		return false;
-	enum hp_answer answer = hp_stack_walk(&t->codes, &regs, &walk);
+	enum hp_answer answer = hp_stack_walk(&t->codes, &regs, top, &walk);
 	if (answer == HP_OUT)
 		return false;
 	add_obstacle(t, tid, true, answer == HP_IN ? "is in" : "may be in", owner_name(t, &walk), &walk);
