@@ -114,11 +114,24 @@ static int add_old_code(struct hp_codes *codes, const struct hp_change *change, 
 	return error;
 }
 
+static int add_prefix(struct hp_codes *codes, const struct hp_site *site, struct hp_err *err)
+{
+	uintptr_t at = site->entry + (uintptr_t)(intptr_t)site->plan.prefix_at;
+	return hp_codes_add_instruction(codes, at, HP_OWNER_GATE, err);
+}
+
+/* Old definitions, the gate, and the prefixes that shall be cleared afterwards: a thread before one of those is, like one
+ * in the gate, on its way to somewhere else. */
 static int collect_code(struct transition *t, struct hp_err *err)
 {
 	int error = hp_gate_add_code(&t->codes, err);
-	for (size_t i = 0; i < t->n && !error; i++)
+	for (size_t i = 0; i < t->n && !error; i++) {
 		error = add_old_code(&t->codes, &t->changes[i], (uint32_t)i, err);
+		if (!error && t->changes[i].n_layers == 0)
+			error = add_prefix(&t->codes, t->sites[i], err);
+	}
+	for (const struct hp_site *site = hp_sites_unclean(); site && !error; site = site->next_unclean)
+		error = add_prefix(&t->codes, site, err);
 	hp_codes_sort(&t->codes);
 	return error;
 }
@@ -380,8 +393,7 @@ static int run_gated(struct transition *t, struct hp_err *err)
 			return error;
 		if (attempt(t)) {
 			t->outcome->drained = true;
-			close_threads(t);
-			return 0;
+			return 0; /* t->threads stays, for clear_prefixes */
 		}
 		bool again = t->request->mode == HOTPATCH_WAIT && hp_now() < t->request->deadline;
 		if (again)
@@ -423,7 +435,6 @@ static bool wait_until_left(struct transition *t, bool self_active)
 		if (t->threads->v[i].verdict != HP_VERDICT_OUT)
 			add_obstacle(t, t->threads->v[i].tid, false, t->threads->v[i].reason,
 			             owner_name(t, &t->threads->v[i].walk), &t->threads->v[i].walk);
-	close_threads(t);
 	return left;
 }
 
@@ -470,8 +481,45 @@ static bool nobody_is_in(struct hp_codes *codes)
 	return clear;
 }
 
-/* A thread may stand before the one instruction of a prefix, having executed the jump before it was undone. */
-static void clear_prefixes(struct hp_text *text)
+/* Whether the thread was out when the old definitions were drained, the prefixes among them, and has slept since. `hint`
+ * follows it through the list, which is in the same order. */
+static bool has_slept(const struct hp_threads *threads, int tid, size_t *hint)
+{
+	size_t n = threads ? threads->n : 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct hp_thread *thread = &threads->v[(*hint + i) % n];
+		if (thread->tid != tid)
+			continue;
+		*hint = (*hint + i + 1) % n;
+		return thread->verdict == HP_VERDICT_OUT && thread->blocked && !hp_thread_has_run(thread);
+	}
+	return false;
+}
+
+/* Looks, but asks nobody: running threads would be interrupted for a few bytes that are never executed. */
+static bool all_are_seen_out(const struct transition *t, const struct hp_codes *codes)
+{
+	struct hp_threads threads;
+	struct hp_err ignored;
+	size_t hint = 0;
+	if (hp_threads_open(&threads, &ignored) != 0)
+		return false;
+	bool out = hp_threads_list(&threads);
+	for (size_t i = 0; i < threads.n && out; i++) {
+		struct hp_thread *thread = &threads.v[i];
+		if (has_slept(t->threads, thread->tid, &hint))
+			continue;
+		hp_thread_look(&threads, thread, codes);
+		out = thread->verdict == HP_VERDICT_OUT;
+	}
+	hp_threads_close(&threads);
+	return out;
+}
+
+/* A thread may stand before the one instruction of a prefix, having executed the jump before it was undone. After a
+ * failure the text has to be as it was, so running threads are asked; else what cannot be cleared now waits for the next
+ * operation. */
+static void clear_prefixes(struct transition *t)
 {
 	struct hp_codes codes = {0};
 	struct hp_err ignored;
@@ -479,10 +527,10 @@ static void clear_prefixes(struct hp_text *text)
 	if (!hp_sites_unclean())
 		return;
 	for (struct hp_site *site = hp_sites_unclean(); site && !error; site = site->next_unclean)
-		error = hp_codes_add_instruction(&codes, site->entry + (uintptr_t)(intptr_t)site->plan.prefix_at, 0, &ignored);
+		error = add_prefix(&codes, site, &ignored);
 	hp_codes_sort(&codes);
-	if (!error && nobody_is_in(&codes))
-		hp_sites_clear_unclean(text);
+	if (!error && (t->outcome->live ? all_are_seen_out(t, &codes) : nobody_is_in(&codes)))
+		hp_sites_clear_unclean(&t->text);
 	hp_codes_free(&codes);
 }
 
@@ -512,7 +560,8 @@ static int run(struct transition *t, struct hp_err *err)
 	if (!error)
 		error = gated ? run_gated(t, err) : run_at_once(t, err);
 	hp_sites_undo(t->sites, t->n, &t->text);
-	clear_prefixes(&t->text);
+	clear_prefixes(t);
+	close_threads(t);
 	return error;
 }
 

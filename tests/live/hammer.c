@@ -59,7 +59,6 @@ static void *caller(void *arg)
 {
 	unsigned long seen[DEFINITIONS] = {0};
 	bool there = false;
-
 	for (int a = 0; atomic_load_explicit(&arrived, memory_order_relaxed) < THREADS; a = (a + 1) % FACTOR) {
 		int r = hammered(a) - a;
 
@@ -85,6 +84,7 @@ int main(void)
 	atomic_store(&wanted, DEFINITIONS);
 	for (int i = 0; i < THREADS; i++)
 		threads[i] = thread_start(caller, NULL);
+	hurry();
 	for (unsigned i = 0; i < changes; i++)
 		CHECK_OK(change(i, mode));
 	CHECK_OK(hotpatch_fn(hammered, second, .mode = mode));

@@ -82,7 +82,6 @@ static atomic_ulong seen[3];
 static void *caller(void *arg)
 {
 	unsigned long mine[3] = {0};
-
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
 		int r = order(1000);
 
@@ -107,6 +106,7 @@ int main(void)
 	CHECK_OK(hotpatch_replace(patch, settle, settle_second));
 	for (int i = 0; i < THREADS; i++)
 		threads[i] = thread_start(caller, NULL);
+	hurry();
 	for (unsigned i = 0; i < changes; i += 2) {
 		CHECK_OK(hotpatch_apply(patch, .mode = mode, .timeout_ms = 30000));
 		CHECK_OK(hotpatch_revert(patch, .mode = mode, .timeout_ms = 30000));
