@@ -160,15 +160,18 @@ struct kind_samples {
 	struct samples ns, ratio; /* ratio: to the plain call of the same run, so that drift cancels out */
 };
 
-static void measure_run(struct kind_samples samples[N_KINDS], unsigned threads, const uint64_t calls[N_KINDS])
+/* Every run begins with another kind, so that no kind always follows the same one. */
+static void measure_run(struct kind_samples samples[N_KINDS], unsigned number, unsigned threads,
+                        const uint64_t calls[N_KINDS])
 {
-	double plain_ns = 0;
+	double ns[N_KINDS];
+	for (unsigned i = 0; i < N_KINDS; i++) {
+		unsigned kind = (number + i) % N_KINDS;
+		ns[kind] = run(kinds[kind].loop, threads, calls[kind]);
+	}
 	for (unsigned kind = 0; kind < N_KINDS; kind++) {
-		double ns = run(kinds[kind].loop, threads, calls[kind]);
-		if (kind == 0)
-			plain_ns = ns;
-		samples_add(&samples[kind].ns, ns);
-		samples_add(&samples[kind].ratio, ns / plain_ns);
+		samples_add(&samples[kind].ns, ns[kind]);
+		samples_add(&samples[kind].ratio, ns[kind] / ns[0]);
 	}
 }
 
@@ -179,8 +182,8 @@ static void measure(struct report *report, unsigned threads)
 
 	for (unsigned kind = 0; kind < N_KINDS; kind++)
 		calls[kind] = calibrate(kinds[kind].loop, threads, report->quick ? 50 : 200);
-	for (unsigned runs = report->quick ? 9 : 15; runs > 0; runs--)
-		measure_run(samples, threads, calls);
+	for (unsigned number = 0; number < (report->quick ? 12 : 18); number++)
+		measure_run(samples, number, threads, calls);
 	for (unsigned kind = 0; kind < N_KINDS; kind++) {
 		report_add_call(report,
 		                &(struct call_row){kinds[kind].name, threads, samples_summary(&samples[kind].ns),

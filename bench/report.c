@@ -110,7 +110,8 @@ void report_markdown(const struct report *report, FILE *out)
 	if (report->note != NULL)
 		fprintf(out, "%s\n", report->note);
 	if (report->load > 0.5)
-		fprintf(out, "**The machine was busy (load average %.1f at the start): these figures are too high.**\n",
+		fprintf(out,
+		        "**The machine was busy (load average %.1f at the start): these figures may be too high.**\n",
 		        report->load);
 	markdown_calls(report, out);
 	markdown_applies(report, out);

@@ -366,7 +366,8 @@ HOTPATCH_END_C_
 #define HOTPATCH_OFF_2_(a, b, ...) ((void)(a), (void)(b), (int)HOTPATCH_EDISABLED)
 #define HOTPATCH_OFF_3_(a, b, c) ((void)(a), (void)(b), (void)(c), (int)HOTPATCH_EDISABLED)
 /* But a context is not made: nobody would free it. */
-#define HOTPATCH_OFF_CLOSURE_(fn, body, ctx, ...) ((void)(fn), (void)(body), (void)sizeof(ctx), (int)HOTPATCH_EDISABLED)
+#define HOTPATCH_OFF_CLOSURE_(fn, body, ctx, destroy, ...)                                                             \
+	((void)(fn), (void)(body), (void)sizeof(ctx), (void)(destroy), (int)HOTPATCH_EDISABLED)
 #define hotpatch_fn(...) HOTPATCH_OFF_2_(__VA_ARGS__, 0)
 #define hotpatch_closure(...) HOTPATCH_OFF_CLOSURE_(__VA_ARGS__, 0)
 #define hotpatch_lib(...) HOTPATCH_OFF_2_(__VA_ARGS__, 0)

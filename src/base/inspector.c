@@ -33,6 +33,12 @@ void hp_inspector_unlock(void)
 	pthread_mutex_unlock(&lock);
 }
 
+void hp_inspector_unlock_in_child(void)
+{
+	static const pthread_mutex_t fresh = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+	memcpy(&lock, &fresh, sizeof(lock));
+}
+
 static const struct hp_inspector *try_load(const char *path)
 {
 	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);

@@ -21,7 +21,7 @@
 
 /* An ELF file that is, or is about to be, mapped. */
 struct hp_module {
-	const char *path;        /* to open; "/proc/self/exe" for the program itself */
+	const char *path;        /* to open; "/proc/thread-self/exe" for the program itself */
 	const char *name;        /* to say in sentences */
 	const uint8_t *build_id; /* as mapped; NULL where unknown or where the module has none */
 	size_t build_id_size;    /* bytes; a file with another build-id is refused (HOTPATCH_ENOFILE) */
@@ -95,6 +95,7 @@ int hp_inspector_load(const struct hp_inspector **ret_inspector, struct hp_err *
 /* The plugin is asked by one thread at a time, and images do not change meanwhile. May be taken again by its owner. */
 void hp_inspector_lock(void);
 void hp_inspector_unlock(void);
+void hp_inspector_unlock_in_child(void); /* of fork, whose thread has another id than the one that locked */
 
 struct hp_mapped;
 

@@ -100,7 +100,7 @@ static bool find_section(int fd, const char *name, ElfW(Shdr) *ret_section)
 static void index_tables_of_program(struct hp_mapped *image)
 {
 	ElfW(Shdr) section;
-	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int fd = open("/proc/thread-self/exe", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	if (find_section(fd, ".eh_frame", &section)) {
@@ -147,7 +147,7 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 	bool program = list->n == 0; /* dl_iterate_phdr(3): the first is the main program */
 	struct hp_mapped *image = &list->images[list->n];
 	*image = (struct hp_mapped){.bias = info->dlpi_addr, .low = UINTPTR_MAX, .is_program = program};
-	image->path = strdup(program ? "/proc/self/exe" : info->dlpi_name);
+	image->path = strdup(program ? "/proc/thread-self/exe" : info->dlpi_name);
 	if (!image->path)
 		return -1;
 	const char *slash = strrchr(image->path, '/');

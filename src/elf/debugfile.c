@@ -101,7 +101,7 @@ static int find_by_link(const struct hp_image *image, const char *root, struct h
 
 	if (!read_link(image, &link))
 		return 0;
-	char *real = realpath(image->path, NULL); /* /proc/self/exe is nobody's neighbour */
+	char *real = realpath(image->path, NULL); /* /proc/thread-self/exe is nobody's neighbour */
 	char *slash = real ? strrchr(real, '/') : NULL;
 	if (!slash)
 		goto out;

@@ -172,6 +172,11 @@ int hp_definition_new_closure(hotpatch_any body, const char *name, const struct 
 	return 0;
 }
 
+bool hp_definition_same_code(const struct hp_definition *old, const struct hp_definition *next)
+{
+	return old->body == next->body && !old->landing && !next->landing;
+}
+
 void hp_definition_free(struct hp_definition *definition)
 {
 	if (!definition)

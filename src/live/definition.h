@@ -51,6 +51,9 @@ int hp_definition_new_closure(hotpatch_any body, const char *name, const struct 
                               void (*destroy)(void *), struct hp_definition **ret_definition,
                               struct hp_err *err) HP_MUST_CHECK;
 
+/* Whether a thread in `old` cannot be told from one in `next`, nor has to be: the same function without a context. */
+bool hp_definition_same_code(const struct hp_definition *old, const struct hp_definition *next);
+
 /* Frees a definition that nobody refers to and no thread is in, without its destructor: the caller runs that. NULL is
  * nothing. */
 void hp_definition_free(struct hp_definition *definition);

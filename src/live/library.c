@@ -38,6 +38,7 @@ struct loaded {
 	dev_t device;
 	ino_t inode;
 	struct timespec modified;
+	off_t size;
 	uintptr_t bias;
 	struct hotpatch *patch; /* what hotpatch_load applied from it, or NULL */
 };
@@ -297,20 +298,35 @@ static int pair_all(struct library *library, const struct hotpatch_marks *marks,
 
 /* -- Loading --------------------------------------------------------------------------------------------------------- */
 
-/* A file that was overwritten in place is, to the dynamic linker, the one it has: a copy without a name is another. */
+static bool copy_file(int from, int to)
+{
+	char buffer[16384];
+	ssize_t got;
+	while ((got = read(from, buffer, sizeof(buffer))) > 0)
+		if (write(to, buffer, (size_t)got) != got)
+			return false;
+	return got == 0;
+}
+
+/* "/proc/self/fd/5", spelt differently each time: the dynamic linker goes by the name before it looks at the file. */
+static void spell_descriptor(int fd, unsigned spelling, char *name, size_t size)
+{
+	size_t used = (size_t)snprintf(name, size, "/proc/self");
+	for (; spelling && used + 32 < size; spelling >>= 1)
+		used += (size_t)snprintf(name + used, size - used, spelling & 1 ? "/." : "/");
+	snprintf(name + used, size - used, "/fd/%d", fd);
+}
+
+/* A file of the name or the identity of one that is loaded is, to the dynamic linker, the one it has: a copy without a
+ * name is another. */
 static void *load_copy(const char *path)
 {
-	char buffer[65536], name[64];
+	static unsigned copies;
+	char name[160];
 	void *handle = NULL;
-	ssize_t got = -1;
 	int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("hotpatch", MFD_CLOEXEC);
-	while (from >= 0 && to >= 0 && (got = read(from, buffer, sizeof(buffer))) > 0)
-		if (write(to, buffer, (size_t)got) != got) {
-			got = -1;
-			break;
-		}
-	if (got == 0) {
-		snprintf(name, sizeof(name), "/proc/self/fd/%d", to);
+	if (from >= 0 && to >= 0 && copy_file(from, to)) {
+		spell_descriptor(to, ++copies, name, sizeof(name));
 		handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
 	}
 	if (from >= 0)
@@ -325,11 +341,18 @@ static bool same_file(const struct loaded *loaded, const struct stat *status)
 	return loaded->device == status->st_dev && loaded->inode == status->st_ino;
 }
 
+static bool same_content(const struct loaded *loaded, const struct stat *status)
+{
+	return same_file(loaded, status) && loaded->size == status->st_size &&
+	       loaded->modified.tv_sec == status->st_mtim.tv_sec && loaded->modified.tv_nsec == status->st_mtim.tv_nsec;
+}
+
 static void *load(const struct library *library, const struct stat *status)
 {
 	for (const struct loaded *l = all_loaded; l; l = l->next)
-		if (same_file(l, status) && (l->modified.tv_sec != status->st_mtim.tv_sec ||
-		                             l->modified.tv_nsec != status->st_mtim.tv_nsec))
+		if (same_content(l, status))
+			break;
+		else if (same_file(l, status) || strcmp(l->path, library->path) == 0)
 			return load_copy(library->path);
 	return dlopen(library->path, RTLD_NOW | RTLD_LOCAL);
 }
@@ -344,6 +367,7 @@ static void remember(const struct library *library, const struct stat *status)
 	entry->device = status->st_dev;
 	entry->inode = status->st_ino;
 	entry->modified = status->st_mtim;
+	entry->size = status->st_size;
 	entry->bias = library->bias;
 	entry->next = all_loaded;
 	all_loaded = entry;

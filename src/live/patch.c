@@ -40,10 +40,11 @@ static void drop_definition(struct hp_session *session, struct hp_site *site, st
 /* After a drained transition nobody is in what lingered, unless it has the code of what is current now. */
 static void forget_lingering(struct hp_session *session, struct hp_site *site)
 {
-	uintptr_t current = site->n_layers ? site->layers[site->n_layers - 1].definition->body : site->entry;
+	const struct hp_definition *current = site->n_layers ? site->layers[site->n_layers - 1].definition
+	                                                     : &site->original;
 	for (struct hp_definition **at = &site->lingering; *at;) {
 		struct hp_definition *definition = *at;
-		if (definition->body == current) {
+		if (hp_definition_same_code(definition, current)) {
 			at = &definition->next;
 			continue;
 		}

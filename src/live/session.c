@@ -80,7 +80,9 @@ static void after_fork(void)
 
 static void after_fork_in_child(void)
 {
-	after_fork();
+	hp_layers_unlock();
+	hp_inspector_unlock_in_child();
+	pthread_mutex_unlock(&registry);
 	hp_transition_reset();
 	atomic_store(&turn, 0);
 }

@@ -16,7 +16,7 @@
 
 void hp_text_open(struct hp_text *text)
 {
-	text->fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	text->fd = open("/proc/thread-self/mem", O_RDWR | O_CLOEXEC);
 }
 
 void hp_text_close(struct hp_text *text)
@@ -26,10 +26,10 @@ void hp_text_close(struct hp_text *text)
 	text->fd = -1;
 }
 
-/* The protection of the mapping at address, from /proc/self/maps; false where it cannot be found out. */
+/* The protection of the mapping at address, from /proc/thread-self/maps; false where it cannot be found out. */
 static bool find_protection(uintptr_t address, int *ret_protection)
 {
-	FILE *maps = fopen("/proc/self/maps", "re");
+	FILE *maps = fopen("/proc/thread-self/maps", "re");
 	char line[512], flags[5];
 	unsigned long low, high;
 	bool found = false;
@@ -51,11 +51,11 @@ static int write_page(uintptr_t address, const uint8_t *bytes, size_t n, struct 
 	int protection;
 	if (!find_protection(address, &protection))
 		return hp_err_set(err, HOTPATCH_ETEXT,
-		                  "program text cannot be written: /proc/self/mem is refused, and without /proc/self/maps "
+		                  "program text cannot be written: /proc/thread-self/mem is refused, and without /proc/thread-self/maps "
 		                  "the protection of %#lx is not known", (unsigned long)page);
 	if (mprotect((void *)page, page_size, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
 		return hp_err_system(err, HOTPATCH_ETEXT, errno,
-		                     "program text cannot be written: both /proc/self/mem (proc_mem.force_override, a "
+		                     "program text cannot be written: both /proc/thread-self/mem (proc_mem.force_override, a "
 		                     "non-dumpable process) and mprotect (seccomp, SELinux, PR_SET_MDWE) are refused");
 	for (size_t i = 0; i < n; i++)
 		((volatile uint8_t *)address)[i] = bytes[i];
@@ -94,7 +94,7 @@ int hp_text_write(struct hp_text *text, uintptr_t address, const void *bytes, si
 size_t hp_memory_read_some(uintptr_t address, void *buffer, size_t n)
 {
 	struct iovec local = {buffer, n}, remote = {(void *)address, n};
-	long self = hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+	long self = hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
 	long got = hp_syscall(SYS_process_vm_readv, self, (long)&local, 1, (long)&remote, 1, 0);
 	return got > 0 ? (size_t)got : 0;
 }

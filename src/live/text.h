@@ -1,9 +1,11 @@
 /* text - bytes into code, and bytes out of memory that may vanish.
  *
- * Program text is written through /proc/self/mem, opened for the occasion (a descriptor kept across fork would write
+ * Program text is written through /proc/thread-self/mem, opened for the occasion (a descriptor kept across fork would write
  * into the parent); the kernel then writes private copies of pages that stay unwritable for the program, also under
  * PR_SET_MDWE and mseal. Where the kernel refuses that, the page is made writable and executable, written, and given
  * back the protection it had.
+ *
+ * Both name the calling thread, not the process: what is in /proc/self is the first thread's, and that may have exited.
  *
  * Memory of other threads is read by process_vm_readv, which answers short instead of faulting.
  */
@@ -17,7 +19,7 @@
 #include "base/err.h"
 
 struct hp_text {
-	int fd; /* /proc/self/mem, or -1 */
+	int fd; /* /proc/thread-self/mem, or -1 */
 };
 
 void hp_text_open(struct hp_text *text); /* cannot fail: without /proc the other way remains */

@@ -99,17 +99,18 @@ static const struct hp_definition *incoming(const struct hp_change *change)
 static int add_old_code(struct hp_codes *codes, const struct hp_change *change, uint32_t owner, struct hp_err *err)
 {
 	const struct hp_site *site = change->site;
-	uintptr_t next = change->look_for_top ? 0 : incoming(change)->body;
+	static const struct hp_definition none;
+	const struct hp_definition *next = change->look_for_top ? &none : incoming(change);
 	int error = 0;
-	if (!change->keep_original && next != site->original.body)
+	if (!change->keep_original && !hp_definition_same_code(&site->original, next))
 		error = add_original(codes, site, owner, err);
 	for (size_t i = change->kept; i < site->n_layers && !error; i++) {
 		const struct hp_definition *definition = site->layers[i].definition;
-		if (definition->body != next && !definition->is_original)
+		if (!definition->is_original && !hp_definition_same_code(definition, next))
 			error = add_definition(codes, definition, owner, err);
 	}
 	for (const struct hp_definition *d = site->lingering; d && !error; d = d->next)
-		if (d->body != next)
+		if (!hp_definition_same_code(d, next))
 			error = add_definition(codes, d, owner, err);
 	return error;
 }

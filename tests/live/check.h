@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -174,13 +173,6 @@ UNUSED static int thread_id(void)
 	return (int)syscall(SYS_gettid);
 }
 
-/* For a thread that makes thousands of changes while others call in tight loops: with the same claim to the processors
- * it waits a time slice for most of them, and the test takes minutes. Where the system forbids it, it does. */
-UNUSED static void hurry(void)
-{
-	setpriority(PRIO_PROCESS, (id_t)thread_id(), -20);
-}
-
 /* Unlike sem_wait this cannot be left early, whatever signals arrive: for waiting, where EINTR is not the question. */
 UNUSED static void take(sem_t *semaphore)
 {
@@ -237,13 +229,21 @@ UNUSED static int64_t now_ms(void)
 	return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
 }
 
-/* How often a test does what it does: its default, or what the environment says for a longer run. */
-UNUSED static unsigned repetitions(const char *variable, unsigned otherwise)
+/* A number from the environment, for longer runs. */
+UNUSED static unsigned setting(const char *variable, unsigned otherwise)
 {
 	const char *text = getenv(variable);
 
 	return text != NULL && atoi(text) > 0 ? (unsigned)atoi(text) : otherwise;
 }
+
+/* How often a test does what it does unless told: all of it in one variant, a quarter in the others, since the set of
+ * all variants is to take minutes. */
+#if defined(__OPTIMIZE__) && !defined(__clang__)
+#define OFTEN(times) (times)
+#else
+#define OFTEN(times) ((times) / 4)
+#endif
 
 /* Whether this is a static executable, which has no shared libraries and no inspect plugin. */
 extern const char _DYNAMIC[] __attribute__((weak, visibility("hidden")));

@@ -38,17 +38,18 @@ APART int third(int a)
 
 static int three = 3;
 
+/* Every eighth change takes the jump out of the text, and the next puts it in again. */
 static int change(unsigned i, enum hotpatch_mode mode)
 {
-	switch (i % DEFINITIONS) {
+	if (i % 8 == 7)
+		return hotpatch_restore(hammered, .mode = mode, .timeout_ms = 30000);
+	switch (i % 3) {
 	case 0:
 		return hotpatch_fn(hammered, first, .mode = mode, .timeout_ms = 30000);
 	case 1:
 		return hotpatch_fn(hammered, second, .mode = mode, .timeout_ms = 30000);
-	case 2:
-		return hotpatch_closure(hammered, third, &three, NULL, .mode = mode, .timeout_ms = 30000);
 	default:
-		return hotpatch_restore(hammered, .mode = mode, .timeout_ms = 30000);
+		return hotpatch_closure(hammered, third, &three, NULL, .mode = mode, .timeout_ms = 30000);
 	}
 }
 
@@ -76,15 +77,14 @@ static void *caller(void *arg)
 /* After the last change of WAIT no thread may run another definition, and after any mode all come to the last. */
 int main(void)
 {
-	unsigned changes = repetitions("HAMMER_CHANGES", 10000);
-	enum hotpatch_mode mode = repetitions("HAMMER_MODE", HOTPATCH_WAIT);
+	unsigned changes = setting("HAMMER_CHANGES", OFTEN(10000));
+	enum hotpatch_mode mode = setting("HAMMER_MODE", HOTPATCH_WAIT);
 	pthread_t threads[THREADS];
 
 	deadline(60 + changes / 100);
 	atomic_store(&wanted, DEFINITIONS);
 	for (int i = 0; i < THREADS; i++)
 		threads[i] = thread_start(caller, NULL);
-	hurry();
 	for (unsigned i = 0; i < changes; i++)
 		CHECK_OK(change(i, mode));
 	CHECK_OK(hotpatch_fn(hammered, second, .mode = mode));

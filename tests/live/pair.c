@@ -96,8 +96,8 @@ static void *caller(void *arg)
 
 int main(void)
 {
-	unsigned changes = repetitions("PAIR_CHANGES", 2000);
-	enum hotpatch_mode mode = repetitions("PAIR_MODE", HOTPATCH_WAIT);
+	unsigned changes = setting("PAIR_CHANGES", OFTEN(2000));
+	enum hotpatch_mode mode = setting("PAIR_MODE", HOTPATCH_WAIT);
 	struct hotpatch *patch = hotpatch_new("pair");
 	pthread_t threads[THREADS];
 
@@ -106,7 +106,6 @@ int main(void)
 	CHECK_OK(hotpatch_replace(patch, settle, settle_second));
 	for (int i = 0; i < THREADS; i++)
 		threads[i] = thread_start(caller, NULL);
-	hurry();
 	for (unsigned i = 0; i < changes; i += 2) {
 		CHECK_OK(hotpatch_apply(patch, .mode = mode, .timeout_ms = 30000));
 		CHECK_OK(hotpatch_revert(patch, .mode = mode, .timeout_ms = 30000));
