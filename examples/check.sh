@@ -30,7 +30,7 @@ missing_pattern() {
 }
 
 [ -f "$expected" ] || fail "there is no $expected"
-cd "$2/examples/$name" || fail "it is not built"
+cd "$2/examples/$name" 2>/dev/null || fail "it is not built: there is no $2/examples/$name"
 timeout 50 "./$name" >"$output"
 status=$?
 

@@ -445,3 +445,40 @@ void hp_sites_clear_unclean(struct hp_text *text)
 	}
 	unclean = NULL;
 }
+
+/* -- After fork ----------------------------------------------------------------------------------------------------- */
+
+/* The child has one thread, so nothing is executed while it is written. A prefix that may be in use is kept. */
+static int mend(struct hp_site *site, void *arg)
+{
+	struct hp_text *text = arg;
+	struct hp_err ignored;
+	const struct hp_entry *plan = &site->plan;
+	uintptr_t target = hp_site_target(site);
+	atomic_store(site->cell.slot, target);
+	atomic_store(&site->before, target);
+	atomic_store(&site->after, target);
+	if (site->n_layers == 0 && holds(prefix_address(site), plan->old_prefix, plan->prefix_len) &&
+	    holds(jump_address(site), plan->old_jump, HP_JUMP_SIZE)) {
+		site->redirected = site->prefix_set = false;
+		return 0;
+	}
+	if (hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, &ignored) != 0 ||
+	    hp_text_write(text, jump_address(site), site->n_layers ? plan->new_jump : plan->old_jump, HP_JUMP_SIZE,
+	                  &ignored) != 0)
+		return 0; /* what the parent could write the child can, or the site's next check says so */
+	site->prefix_set = true;
+	site->redirected = site->n_layers > 0;
+	if (!site->redirected)
+		add_unclean(site);
+	return 0;
+}
+
+void hp_sites_mend(void)
+{
+	struct hp_text text;
+	unclean = NULL;
+	hp_text_open(&text);
+	hp_sites_each(mend, &text);
+	hp_text_close(&text);
+}

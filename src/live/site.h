@@ -84,6 +84,10 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 struct hp_site *hp_sites_unclean(void);
 void hp_sites_clear_unclean(struct hp_text *text);
 
+/* In a child of fork, where another thread of the parent was writing: text, slots and what is noted of them follow from the
+ * layers again. */
+void hp_sites_mend(void);
+
 /* Calls each for every site, in order of entry. */
 int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg);
 

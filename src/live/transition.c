@@ -594,9 +594,10 @@ int hp_transition_run(struct hp_change *changes, size_t n, const struct hp_reque
 
 void hp_transition_reset(void)
 {
-	struct transition *t = atomic_load(&under_way);
-	if (t && !t->outcome->live)
-		reopen_gate(t);
+	if (atomic_load(&under_way)) {
+		hp_gate_reopen();
+		hp_sites_mend();
+	}
 	atomic_store(&under_way, NULL);
 	hp_ask_reset();
 	hp_readers_reset();

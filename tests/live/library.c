@@ -218,18 +218,30 @@ static void without_types(void)
 
 /* -- The file afterwards -------------------------------------------------------------------------------------- */
 
-/* A new library under the name of one in force is another library. */
+/* As a linker does: the old file goes, a new one comes under its name. */
+static void build_as_copy(const char *command)
+{
+	unlink("./library.copy.so");
+	CHECK_INT(run(command), 0);
+}
+
+/* A new library under the name of one in force is another library, each time. */
 static void replaced_on_disk(void)
 {
-	CHECK_INT(run("cp ./library.libA.so ./library.copy.so"), 0);
-	CHECK_OK(hotpatch_lib(plain, "./library.copy.so"));
-	CHECK_INT(plain(0), 100);
-	unlink("./library.copy.so");
-	CHECK_INT(plain(0), 100);
-	CHECK_INT(run("cp ./library.libC.so ./library.copy.so"), 0);
-	CHECK_INT(plain(0), 100);
-	CHECK_OK(hotpatch_lib(plain, "./library.copy.so"));
-	CHECK_INT(plain(0), 300);
+	for (int i = 0; i < 3; i++) {
+		int before = plain(0);
+
+		build_as_copy("cp ./library.libA.so ./library.copy.so");
+		CHECK_INT(plain(0), before);
+		CHECK_OK(hotpatch_lib(plain, "./library.copy.so"));
+		CHECK_INT(plain(0), 100);
+		build_as_copy("cp ./library.libC.so ./library.copy.so");
+		CHECK_INT(plain(0), 100);
+		CHECK_OK(hotpatch_load("./library.copy.so"));
+		check_whole(300, 301, 1, 1);
+		CHECK_OK(hotpatch_unload("./library.copy.so"));
+		CHECK_INT(plain(0), 100);
+	}
 	CHECK_OK(hotpatch_restore(plain));
 	unlink("./library.copy.so");
 }
