@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mapped.h"
+#include "base/symtab.h"
 
 #ifndef HP_PLUGIN_DIR
 #define HP_PLUGIN_DIR "/usr/lib"
@@ -69,10 +70,8 @@ static const struct hp_inspector *search(void)
 
 int hp_inspector_load(const struct hp_inspector **ret_inspector, struct hp_err *err)
 {
-	if (!dlopen || !dlsym || !dladdr)
-		return hp_err_set(err, HOTPATCH_ENOINSPECT, "a static executable cannot load " PLUGIN);
 	if (!loaded)
-		loaded = search();
+		loaded = hp_mapped_is_static() ? &hp_symtab_inspector : search();
 	if (!loaded)
 		return hp_err_set(err, HOTPATCH_ENOINSPECT,
 		                  PLUGIN " is not installed beside libhotpatch nor in " HP_PLUGIN_DIR ", or libdw is missing");
@@ -87,7 +86,7 @@ struct hp_module hp_module_of(const struct hp_mapped *image)
 
 static bool ask_plugin(const struct hp_mapped *image, uintptr_t address, struct hp_place *place)
 {
-	const struct hp_inspector *inspector;
+	const struct hp_inspector *inspector = NULL;
 	struct hp_symbol symbol;
 	struct hp_module module = hp_module_of(image);
 	if (hp_inspector_load(&inspector, NULL) != 0 ||
@@ -104,7 +103,7 @@ static void fill_place(const struct hp_mapped *image, uintptr_t address, uintptr
 	snprintf(place->image, sizeof(place->image), "%s", image->name);
 	if (ask_plugin(image, inside, place)) {
 		place->offset += address - inside;
-	} else if (dladdr && dladdr((void *)inside, &info) && info.dli_sname) {
+	} else if (!hp_mapped_is_static() && dladdr((void *)inside, &info) && info.dli_sname) {
 		snprintf(place->function, sizeof(place->function), "%s", info.dli_sname);
 		place->offset = address - (uintptr_t)info.dli_saddr;
 	}

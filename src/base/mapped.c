@@ -13,6 +13,7 @@
 #pragma weak dlclose
 
 static _Atomic(struct hp_mapped_list *) published;
+static _Atomic bool is_dynamic;
 
 /* -- One image, from its program headers --------------------------------------------------------------------------- */
 
@@ -121,6 +122,8 @@ static void read_headers(struct hp_mapped *image, const struct dl_phdr_info *inf
 	for (unsigned i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *header = &info->dlpi_phdr[i];
 		const uint8_t *at = (const uint8_t *)(image->bias + header->p_vaddr);
+		if (header->p_type == PT_INTERP && image->is_program)
+			atomic_store(&is_dynamic, true);
 		if (header->p_type == PT_GNU_EH_FRAME)
 			frames = header;
 		else if (header->p_type == PT_NOTE && !image->build_id && segment_of(image, (uintptr_t)at))
@@ -220,6 +223,11 @@ const struct hp_mapped *hp_mapped_find(uintptr_t address)
 	return low && address < list->images[low - 1].high ? &list->images[low - 1] : NULL;
 }
 
+bool hp_mapped_is_static(void)
+{
+	return !atomic_load(&is_dynamic);
+}
+
 bool hp_mapped_is_code(const struct hp_mapped *image, uintptr_t address)
 {
 	const struct hp_segment *segment = segment_of(image, address);
@@ -244,7 +252,7 @@ int hp_mapped_each(int (*each)(const struct hp_mapped *image, void *arg), void *
 void hp_mapped_pin(uintptr_t address)
 {
 	struct hp_mapped *image = (struct hp_mapped *)(uintptr_t)hp_mapped_find(address); /* ours; readers ignore `pinned` */
-	if (!image || image->is_program || image->pinned || !dlopen || !dlclose)
+	if (!image || image->is_program || image->pinned || hp_mapped_is_static())
 		return;
 	void *handle = dlopen(image->path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 	if (handle)

@@ -53,6 +53,9 @@ bool hp_mapped_function(uintptr_t address, struct hp_fde *ret_fde); /* the entry
 /* Keeps the image that holds the address mapped for good, whatever dlclose is asked for. Takes the dynamic linker's lock. */
 void hp_mapped_pin(uintptr_t address);
 
+/* Whether the program has no dynamic linker: it cannot load anything, even if its libc brings a dlopen for its own use. */
+bool hp_mapped_is_static(void);
+
 /* Calls each for every image until it returns non-zero, which is returned. Not for handlers. */
 int hp_mapped_each(int (*each)(const struct hp_mapped *image, void *arg), void *arg);
 

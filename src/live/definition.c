@@ -1,5 +1,6 @@
 #include "live/definition.h"
 
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,11 @@
 #include "live/near.h"
 #include "live/site.h"
 #include "live/text.h"
+
+#pragma weak dlopen
+#pragma weak dlsym
+#pragma weak dlclose
+#pragma weak dladdr
 
 /* Set by a closure's landing on its way to the body; initial-exec, so that its distance from the thread pointer is the
  * same in every thread. */
@@ -22,8 +28,38 @@ void *hotpatch_context(void)
 
 /* -- From a pointer to a function ---------------------------------------------------------------------------------- */
 
+/* The search for the function that a linkage table's stub will lead to once the dynamic linker has resolved it. */
+struct lookup {
+	const char *name;
+	const struct hp_mapped *from; /* the image that has the stub */
+	uintptr_t found;
+};
+
+static int look_into(const struct hp_mapped *image, void *arg)
+{
+	struct lookup *lookup = arg;
+	void *handle = image == lookup->from || image->is_program ? NULL : dlopen(image->path, RTLD_LAZY | RTLD_NOLOAD);
+	uintptr_t address = handle ? (uintptr_t)dlsym(handle, lookup->name) : 0;
+	if (handle)
+		dlclose(handle);
+	if (address < image->low || address >= image->high)
+		return 0; /* found in what it depends on */
+	lookup->found = address;
+	return 1;
+}
+
+static uintptr_t resolve_stub(uintptr_t stub, const struct hp_mapped *from)
+{
+	Dl_info info;
+	if (hp_mapped_is_static() || !dladdr((void *)stub, &info) || (uintptr_t)info.dli_saddr != stub || !info.dli_sname)
+		return stub;
+	struct lookup lookup = {info.dli_sname, from, stub};
+	hp_mapped_each(look_into, &lookup);
+	return lookup.found;
+}
+
 /* A non-PIE program takes the address of its own linkage table stub for a library's function. Before the first call the
- * stub's word leads back into the table: then only the dynamic linker knows, and it resolves at the first call. */
+ * stub's word leads back into the table. */
 static uintptr_t follow_linkage(uintptr_t address)
 {
 	uint8_t code[16];
@@ -33,7 +69,9 @@ static uintptr_t follow_linkage(uintptr_t address)
 		    !hp_memory_read(word, &to, sizeof(to)))
 			break;
 		const struct hp_mapped *from = hp_mapped_find(address), *image = hp_mapped_find(to);
-		if (!image || image == from || !hp_mapped_is_code(image, to))
+		if (from && image == from)
+			return resolve_stub(address, from);
+		if (!image || !hp_mapped_is_code(image, to))
 			break;
 		address = to;
 	}

@@ -52,7 +52,7 @@ static int library_open(struct library *library, const char *path, struct hp_err
 	*library = (struct library){.name = path};
 	if (!path)
 		return hp_err_set(err, HOTPATCH_EINVAL, "the library's path is NULL");
-	if (!dlopen)
+	if (hp_mapped_is_static())
 		return hp_err_set(err, HOTPATCH_ENOTSUP, "'%s': a static executable cannot load libraries", path);
 	library->path = realpath(path, NULL);
 	if (!library->path)

@@ -1,5 +1,6 @@
 #include "live/patch.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -468,13 +469,14 @@ static int add(struct hotpatch *patch, const struct hotpatch_marks *marks, const
 	struct hp_err err;
 	struct hp_site *site;
 	struct hp_definition *definition;
-	int error = require_patch(patch, &err);
+	int saved = errno, error = require_patch(patch, &err);
 	if (!error && patch->applied)
 		error = hp_err_set(&err, HOTPATCH_ESTATE, "patch '%s' is applied; revert it before it is changed", patch->name);
 	if (!error)
 		error = prepare_pair(marks, name, fn, body, &site, &definition, &err);
 	if (!error)
 		error = hp_patch_add(patch, site, definition, &err);
+	errno = saved;
 	return hp_report(error, &err);
 }
 

@@ -1,5 +1,6 @@
 #include "live/session.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -126,6 +127,7 @@ static int read_options(struct hp_session *session, const struct hotpatch_option
 
 int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options)
 {
+	session->saved_errno = errno;
 	session->has_turn = false;
 	session->discarded = NULL;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &session->cancel_state);
@@ -169,6 +171,7 @@ int hp_session_end(struct hp_session *session, int code)
 		turn_give();
 	destroy_discarded(session->discarded);
 	pthread_setcancelstate(session->cancel_state, NULL);
+	errno = session->saved_errno;
 	return code;
 }
 

@@ -218,17 +218,13 @@ static uintptr_t jump_address(const struct hp_site *site)
 	return site->entry + site->plan.jump_at;
 }
 
-/* Whether the code is as we left it. An image that was unloaded and loaded again at the same place is as at first. */
-static int site_check(struct hp_site *site, struct hp_err *err)
+/* Whether the code of an entry that is not redirected is as it was found, or as we left it. */
+static int site_check(const struct hp_site *site, struct hp_err *err)
 {
 	const struct hp_entry *plan = &site->plan;
-	bool fresh = holds(prefix_address(site), plan->old_prefix, plan->prefix_len);
-	bool jump = holds(jump_address(site), site->redirected ? plan->new_jump : plan->old_jump, HP_JUMP_SIZE);
-	if (fresh && site->redirected && holds(jump_address(site), plan->old_jump, HP_JUMP_SIZE)) {
-		site->redirected = site->prefix_set = false;
-		return 0;
-	}
-	if (jump && (fresh || (site->prefix_set && holds(prefix_address(site), plan->new_prefix, plan->prefix_len))))
+	bool prefix = holds(prefix_address(site), plan->old_prefix, plan->prefix_len) ||
+	              (site->prefix_set && holds(prefix_address(site), plan->new_prefix, plan->prefix_len));
+	if (prefix && holds(jump_address(site), plan->old_jump, HP_JUMP_SIZE))
 		return 0;
 	return hp_err_set(err, HOTPATCH_ECODE,
 	                  "the code at the entry of '%s' was changed by somebody else (a debugger, another copy of hotpatch, "
@@ -239,9 +235,9 @@ int hp_site_get(uintptr_t entry, const char *name, const struct hotpatch_marks *
                 struct hp_err *err)
 {
 	struct hp_site *site = hp_site_at(entry);
-	if (site) {
+	if (site) { /* its code is checked before it is written: another thread may be at that just now */
 		*ret_site = site;
-		return site_check(site, err);
+		return 0;
 	}
 	site = calloc(1, sizeof(*site));
 	if (!site)

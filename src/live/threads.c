@@ -48,12 +48,18 @@ int hp_threads_open(struct hp_threads *threads, struct hp_err *err)
 	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to ask %zu threads", threads->capacity);
 }
 
-void hp_threads_close(struct hp_threads *threads)
+void hp_threads_close_files(struct hp_threads *threads)
 {
-	free(threads->v);
-	free(threads->entries);
 	if (threads->task >= 0)
 		close(threads->task);
+	threads->task = -1;
+}
+
+void hp_threads_close(struct hp_threads *threads)
+{
+	hp_threads_close_files(threads);
+	free(threads->v);
+	free(threads->entries);
 	*threads = (struct hp_threads){.task = -1};
 }
 
@@ -145,6 +151,18 @@ uint64_t hp_thread_clock(int tid)
 bool hp_thread_has_run(const struct hp_thread *thread)
 {
 	return hp_thread_clock(thread->tid) != thread->clock;
+}
+
+bool hp_threads_slept_out(const struct hp_threads *threads, int tid, size_t *hint)
+{
+	for (size_t i = 0; i < threads->n; i++) {
+		const struct hp_thread *thread = &threads->v[(*hint + i) % threads->n];
+		if (thread->tid != tid)
+			continue;
+		*hint = *hint + i + 1;
+		return thread->verdict == HP_VERDICT_OUT && thread->blocked && !hp_thread_has_run(thread);
+	}
+	return false;
 }
 
 /* Writes "TID/name" into path, at most 32 bytes. */

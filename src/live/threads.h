@@ -57,6 +57,8 @@ struct hp_threads {
 /* Makes room for the threads there are and as many again. */
 int hp_threads_open(struct hp_threads *threads, struct hp_err *err) HP_MUST_CHECK;
 void hp_threads_close(struct hp_threads *threads);
+/* What a handler does not look at, so that it need not wait for one. */
+void hp_threads_close_files(struct hp_threads *threads);
 
 /* Lists every thread but the calling one that existed when the call began; later ones may be in the list. False when
  * there was no room or no agreement: threads come and go too fast. */
@@ -68,6 +70,10 @@ void hp_thread_look(struct hp_threads *threads, struct hp_thread *thread, const 
 
 /* Whether a blocked thread has run since its verdict was found. */
 bool hp_thread_has_run(const struct hp_thread *thread);
+
+/* Whether the thread was found out and has slept since, so that it still is. `hint`, 0 at first, follows a second list through
+ * the first, since both are in one order. */
+bool hp_threads_slept_out(const struct hp_threads *threads, int tid, size_t *hint);
 
 /* Turns the answer of a walk into a verdict. */
 void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer);

@@ -249,8 +249,10 @@ static int open_threads(struct transition *t, struct hp_err *err)
 
 static void close_threads(struct transition *t)
 {
-	if (t->threads)
+	if (t->threads) {
+		hp_threads_close_files(t->threads);
 		hp_readers_retire(t->threads, threads_free);
+	}
 	t->threads = NULL;
 }
 
@@ -482,21 +484,6 @@ static bool nobody_is_in(struct hp_codes *codes)
 	return clear;
 }
 
-/* Whether the thread was out when the old definitions were drained, the prefixes among them, and has slept since. `hint`
- * follows it through the list, which is in the same order. */
-static bool has_slept(const struct hp_threads *threads, int tid, size_t *hint)
-{
-	size_t n = threads ? threads->n : 0;
-	for (size_t i = 0; i < n; i++) {
-		const struct hp_thread *thread = &threads->v[(*hint + i) % n];
-		if (thread->tid != tid)
-			continue;
-		*hint = (*hint + i + 1) % n;
-		return thread->verdict == HP_VERDICT_OUT && thread->blocked && !hp_thread_has_run(thread);
-	}
-	return false;
-}
-
 /* Looks, but asks nobody: running threads would be interrupted for a few bytes that are never executed. */
 static bool all_are_seen_out(const struct transition *t, const struct hp_codes *codes)
 {
@@ -508,7 +495,7 @@ static bool all_are_seen_out(const struct transition *t, const struct hp_codes *
 	bool out = hp_threads_list(&threads);
 	for (size_t i = 0; i < threads.n && out; i++) {
 		struct hp_thread *thread = &threads.v[i];
-		if (has_slept(t->threads, thread->tid, &hint))
+		if (t->threads && hp_threads_slept_out(t->threads, thread->tid, &hint))
 			continue;
 		hp_thread_look(&threads, thread, codes);
 		out = thread->verdict == HP_VERDICT_OUT;

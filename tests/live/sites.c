@@ -102,6 +102,14 @@ HOTPATCHABLE int marked(int a) BODY HOTPATCHABLE __attribute__((cold)) int marke
  * choice to use it. */
 enum takes { NEVER, ALWAYS, PERHAPS };
 
+/* More than two bytes at the entry are single NOPs with gcc. clang makes one long NOP of them, and whether its first
+ * two bytes may be written one after the other depends on which it is. */
+#if defined(__clang__)
+#define LONG_NOP PERHAPS
+#else
+#define LONG_NOP ALWAYS
+#endif
+
 struct site {
 	const char *name;
 	function *entry;
@@ -111,14 +119,14 @@ struct site {
 static struct site sites[] = {
 	{"prefix_5", prefix_5, ALWAYS},
 	{"prefix_5_cold", prefix_5_cold, ALWAYS},
-	{"prefix_5_more", prefix_5_more, ALWAYS},
+	{"prefix_5_more", prefix_5_more, LONG_NOP},
 	{"prefix_6", prefix_6, CET ? PERHAPS : ALWAYS},
 	{"prefix_6_cold", prefix_6_cold, CET ? PERHAPS : ALWAYS},
-	{"prefix_6_more", prefix_6_more, CET ? PERHAPS : ALWAYS},
-	{"prefix_6_many", prefix_6_many, CET ? PERHAPS : ALWAYS},
+	{"prefix_6_more", prefix_6_more, CET ? PERHAPS : LONG_NOP},
+	{"prefix_6_many", prefix_6_many, CET ? PERHAPS : LONG_NOP},
 	{"prefix_6_aligned", prefix_6_aligned, CET ? PERHAPS : ALWAYS},
 	{"prefix_9", prefix_9, CET ? PERHAPS : ALWAYS},
-	{"prefix_9_more", prefix_9_more, CET ? PERHAPS : ALWAYS},
+	{"prefix_9_more", prefix_9_more, CET ? PERHAPS : LONG_NOP},
 	{"prefix_none", prefix_none, NEVER},
 	{"prefix_short", prefix_short, NEVER},
 	{"prefix_alone", prefix_alone, NEVER},
@@ -287,6 +295,7 @@ static void says_how_to_prepare(void)
 	CHECK_CODE(hotpatch_fn(prefix_none, twenty), HOTPATCH_ENOTPREPARED);
 	CHECK_SAYS("HOTPATCHABLE");
 	CHECK_SAYS("-fpatchable-function-entry");
+	CHECK(getpid() != getppid());
 	CHECK_CODE(hotpatch_fn(getpid, getppid), HOTPATCH_ENOTPREPARED);
 	CHECK_SAYS("getpid");
 	CHECK(getpid() != getppid());
