@@ -34,9 +34,7 @@ static int codes_add(struct hp_codes *codes, struct hp_code code, struct hp_err 
 int hp_codes_add_function(struct hp_codes *codes, uintptr_t low, uintptr_t high, bool entry_is_out, uint32_t owner,
                           struct hp_err *err)
 {
-	uint8_t last[8];
-	bool call_at_end = high - low < sizeof(last) || !hp_memory_read(high - sizeof(last), last, sizeof(last)) ||
-	                   hp_arch_may_end_in_call(last);
+	bool call_at_end = high - low < 8 || hp_arch_may_end_in_call((const uint8_t *)high - 8);
 	struct hp_code code = {
 		.ip_low = low + entry_is_out,
 		.ip_high = high,

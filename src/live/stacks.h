@@ -44,7 +44,7 @@ struct hp_codes {
 
 #define HP_OWNER_GATE UINT32_MAX
 
-/* The code [low, high) of a function. entry_is_out: a thread exactly at low has not entered yet, since the entry is
+/* The code [low, high) of a function, which stays mapped. entry_is_out: a thread exactly at low has not entered yet, since the entry is
  * redirected. HOTPATCH_ENOMEM. */
 int hp_codes_add_function(struct hp_codes *codes, uintptr_t low, uintptr_t high, bool entry_is_out, uint32_t owner,
                           struct hp_err *err) HP_MUST_CHECK;

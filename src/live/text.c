@@ -16,14 +16,14 @@
 
 void hp_text_open(struct hp_text *text)
 {
-	text->fd = open("/proc/thread-self/mem", O_RDWR | O_CLOEXEC);
+	*text = (struct hp_text){.fd = -1};
 }
 
 void hp_text_close(struct hp_text *text)
 {
 	if (text->fd >= 0)
 		close(text->fd);
-	text->fd = -1;
+	hp_text_open(text);
 }
 
 /* The protection of the mapping at address, from /proc/thread-self/maps; false where it cannot be found out. */
@@ -83,6 +83,9 @@ static int write_by_mprotect(uintptr_t address, const uint8_t *bytes, size_t n, 
 int hp_text_write(struct hp_text *text, uintptr_t address, const void *bytes, size_t n, struct hp_err *err)
 {
 	int saved = errno, error = 0;
+	if (!text->opened)
+		text->fd = open("/proc/thread-self/mem", O_RDWR | O_CLOEXEC);
+	text->opened = true;
 	if (text->fd < 0 || pwrite(text->fd, bytes, n, (off_t)address) != (ssize_t)n)
 		error = write_by_mprotect(address, bytes, n, err);
 	errno = saved;

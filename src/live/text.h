@@ -19,10 +19,11 @@
 #include "base/err.h"
 
 struct hp_text {
-	int fd; /* /proc/thread-self/mem, or -1 */
+	int fd; /* /proc/thread-self/mem, opened by the first write; -1 where it is refused: the other way remains */
+	bool opened;
 };
 
-void hp_text_open(struct hp_text *text); /* cannot fail: without /proc the other way remains */
+void hp_text_open(struct hp_text *text);
 void hp_text_close(struct hp_text *text);
 
 /* Writes n bytes; one byte is written at once, more may be seen torn by a thread that executes them. HOTPATCH_ETEXT with

@@ -119,6 +119,8 @@ static size_t list_once(struct hp_threads *threads)
 				return 0;
 			at += entry->size;
 		}
+		if ((size_t)got + 64 <= threads->entries_size)
+			return seen; /* there was room for another */
 	}
 }
 

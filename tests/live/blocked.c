@@ -5,7 +5,8 @@
  * with that reason, and does so no longer once it unblocks. Threads that come and go all the time, and a main thread
  * that has left, change nothing.
  *
- * Seen to fail: TODO
+ * Seen to fail: with sleeping threads asked by signal instead of read (sigwait took the signal), and with text read by
+ * process id, which fails once the first thread has left.
  */
 #include "check.h"
 

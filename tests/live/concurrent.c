@@ -4,7 +4,7 @@
  * way, so different sets both succeed. Of two that apply or revert one set, one succeeds and the other is told that the
  * set's state does not allow it. A set that is half applied, or a change that got lost, is seen by its results.
  *
- * Seen to fail: TODO
+ * Seen to fail: without the lock that lets one change at a time.
  */
 #include "check.h"
 

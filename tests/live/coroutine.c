@@ -3,7 +3,7 @@
  * A coroutine is suspended inside the function; no thread is. Announced, its stack stands in the way as a thread would:
  * TRY is busy, WAIT times out. When it has run on, or is not announced any longer, nothing does.
  *
- * Seen to fail: TODO
+ * Seen to fail: with announced stacks not looked at.
  */
 #include "check.h"
 

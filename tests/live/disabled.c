@@ -2,7 +2,7 @@
  *
  * build: cflags=-DHOTPATCH_DISABLE
  *
- * Seen to fail: TODO
+ * Seen to fail: with hotpatch_fn returning 0.
  */
 #include "check.h"
 

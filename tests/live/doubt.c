@@ -4,7 +4,7 @@
  * one, and of the thread that makes the change. A proof needs the stack unwound; then nobody is inside. A thread that
  * is truly inside beside the stale words is still found, and so is one whose frames lie below a signal frame.
  *
- * Seen to fail: TODO
+ * Seen to fail: with a stale word believed without unwinding, and with sleeping threads taken for outside.
  */
 #include "check.h"
 

@@ -4,7 +4,7 @@
  * timeout, a function in use, the thread's own stack, one bad function in a set, another type, a missing library, a
  * veto. Each once with nothing patched, and once above a change that is in force and must stay so.
  *
- * Seen to fail: TODO
+ * Seen to fail: with jumps not taken back after a failure, sleeping threads taken for outside, and types not compared.
  */
 #include "check.h"
 #include "maps.h"

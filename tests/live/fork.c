@@ -3,7 +3,7 @@
  * One thread changes a function and changes it back, two call it, and main forks all the while. Each child finds one of
  * the definitions in force, can change the function itself, and does so without the parent noticing.
  *
- * Seen to fail: TODO
+ * Seen to fail: with a lock that was not made anew in the child, which then hung.
  */
 #include "check.h"
 

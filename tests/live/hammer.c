@@ -5,7 +5,7 @@
  * Every call must return what one of the definitions returns, whatever moment it is caught in, and once the last change
  * is done every thread must come to the last definition. HAMMER_CHANGES for more, HAMMER_MODE for another mode.
  *
- * Seen to fail: TODO
+ * Seen to fail: with the first byte of the jump written before the second (a crash within a second).
  */
 #include "check.h"
 

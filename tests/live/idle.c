@@ -4,7 +4,7 @@
  * some for long and some for so short that a change meets them on their way in and out. No call returns EINTR and none
  * ends early; that one may end late is the scheduler's business.
  *
- * Seen to fail: TODO
+ * Seen to fail: with sleeping threads asked by signal and their system calls not restarted.
  */
 #include "check.h"
 

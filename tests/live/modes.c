@@ -5,7 +5,7 @@
  * TRY looks once. DRAIN holds nobody: new calls are new while an old one is still on. FORCE changes what is on the
  * caller's own stack, a chain of definitions each replacing itself included.
  *
- * Seen to fail: TODO
+ * Seen to fail: with hotpatch_poll that does not wait, and with sleeping threads taken for outside.
  */
 #include "check.h"
 

@@ -6,7 +6,7 @@
  * frames; FORCE switches. The thread inside blocks in a system call in one round, runs in the next, and blocks with all
  * signals blocked in the last. It is unharmed each time, and afterwards the function changes as any other.
  *
- * Seen to fail: TODO
+ * Seen to fail: with sleeping threads taken for outside.
  */
 #include "check.h"
 

@@ -5,14 +5,14 @@
  * Plain pointers, a struct of operations, comparisons for qsort and bsearch, signal handlers, a thread's start routine,
  * a context's entry and an atexit handler. Each is handed out while the original holds, and changes twice.
  *
- * Seen to fail: TODO
+ * Seen to fail: with the jump's prefix not written.
  */
 #include "check.h"
 
 #include <ucontext.h>
 
 static volatile int one = 1; /* so that no compiler knows a result */
-static volatile int ran; /* also by handlers */
+static volatile int ran;     /* also by handlers */
 
 /* -- Pointers and operations --------------------------------------------------------------------------------- */
 

@@ -5,7 +5,7 @@
  * restore. The error's blocker is this thread with its frames. Nothing has changed, and once it has left, the change
  * works. DRAIN goes live and stays in progress, FORCE switches.
  *
- * Seen to fail: TODO
+ * Seen to fail: with the thread's own stack not looked at, and with a walk that stops at the first doubtful frame.
  */
 #include "check.h"
 

@@ -9,7 +9,7 @@
  * reverted; afterwards prefix and entry must be byte for byte what they were. Functions that are not prepared, or whose
  * prefix makes no harmless jump, are refused and left alone.
  *
- * Seen to fail: TODO
+ * Seen to fail: with jumps not taken back, and with prefixes not written.
  */
 #include "check.h"
 

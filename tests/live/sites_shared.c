@@ -6,7 +6,8 @@
  * of a library's function is that of the program's own procedure linkage entry; the function itself must be patched, so
  * that the library's calls of it change as well. Text is compared before and after.
  *
- * Seen to fail: TODO
+ * Seen to fail: (no PIE) with linkage entries not followed, and with those not followed that the dynamic linker had
+ * not filled in yet.
  */
 #include "check.h"
 #include "sites_shared.h"

@@ -3,7 +3,7 @@
  * What is left that way is left: its stale stack stops nothing. Jumps over old and new frames, and over a caller held
  * at the gate, arrive; a thread is cancelled inside an old and inside a new definition and its clean-up runs.
  *
- * Seen to fail: TODO
+ * Seen to fail: with sleeping threads taken for outside, and with stale words believed without unwinding.
  */
 #include "check.h"
 
