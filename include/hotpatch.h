@@ -142,7 +142,8 @@ struct hotpatch_options {
 #define HOTPATCH_OPAQUE_ noipa
 #endif
 
-/* In front of a function definition: calls of it can be redirected. */
+/* In front of a function definition: calls of it can be redirected. (A call of itself that the compiler turned into a loop
+ * is no call.) */
 #define HOTPATCHABLE __attribute__((HOTPATCH_OPAQUE_, aligned(16), HOTPATCH_ENTRY_, section("hotpatchable")))
 
 /* The same, with a namespace path by which libraries find it: HOTPATCHABLE_AS("net::send"). The path may hold
