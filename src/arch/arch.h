@@ -18,7 +18,7 @@
 
 #include "base/cfi.h"
 
-/* -- Entries -------------------------------------------------------------------------------------------------- */
+/* -- Entries ----------------------------------------------------------------------------------------------------- */
 
 enum {
 	HP_ENTRY_BEFORE = 16, /* bytes before an entry that hp_arch_entry_read looks at */
@@ -66,7 +66,7 @@ bool hp_arch_may_end_in_call(const uint8_t *before_end);
 /* Whether the function whose bytes are code[0..size) may continue elsewhere by a jump: false is a proof. */
 bool hp_arch_may_jump_out(const uint8_t *code, size_t size);
 
-/* -- Generated code: see near.h for the picture ------------------------------------------------------------------- */
+/* -- Generated code: see near.h for the picture ------------------------------------------------------------------ */
 
 /* Per site, at fixed offsets in its HP_CELL_CODE bytes: */
 enum {
@@ -108,7 +108,7 @@ void hp_arch_gate_init(void); /* before the first gate closes */
 void hp_gate_wait(const uint32_t *word, uint32_t value);
 extern const char hp_gate_waiting[];
 
-/* -- Registers ---------------------------------------------------------------------------------------------------- */
+/* -- Registers --------------------------------------------------------------------------------------------------- */
 
 void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, struct hp_regs *ret_regs);
 void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_regs);
@@ -125,7 +125,7 @@ bool hp_arch_signal_frame(const uintptr_t words[HP_SIGFRAME_WORDS], uintptr_t *r
  * when the handler returns. The number of the call stands in the instruction before it; where it does not, false. */
 bool hp_arch_restart_syscall(ucontext_t *context);
 
-/* -- System calls without errno ----------------------------------------------------------------------------------- */
+/* -- System calls without errno ---------------------------------------------------------------------------------- */
 
 long hp_syscall(long number, long a, long b, long c, long d, long e, long f); /* -errno on failure */
 

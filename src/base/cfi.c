@@ -6,7 +6,7 @@
 
 #include "base/cursor.h"
 
-/* -- Entries ---------------------------------------------------------------------------------------------------- */
+/* -- Entries ----------------------------------------------------------------------------------------------------- */
 
 /* Opens the record at `at`: its content behind the length field. False at the terminator and at what makes no sense. */
 static bool record_open(const struct hp_cfi *cfi, const uint8_t *at, struct hp_cursor *ret_content)

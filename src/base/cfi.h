@@ -1,14 +1,14 @@
 /* cfi - unwinding by the call frame information in .eh_frame.
  *
  * One step takes the registers of a frame to those of its caller, by the rules of DWARF 5 section 6.4 in the encoding
- * of the Linux Standard Base (.eh_frame, .eh_frame_hdr). Nothing allocates, locks or calls the dynamic linker, so a step
- * may be taken while the thread that is looked at is held in a signal handler.
+ * of the Linux Standard Base (.eh_frame, .eh_frame_hdr). Nothing allocates, locks or calls the dynamic linker, so a
+ * step may be taken while the thread that is looked at is held in a signal handler.
  *
  *     .eh_frame_hdr: version, encodings, [function address, FDE address] sorted       -> binary search
  *     .eh_frame:     CIE (how to read, first rules) <- FDE (begin, length, rules by address)
  *
- * A register is known or not: of a thread blocked in the kernel one sees only two. A rule that needs an unknown one makes
- * the step fail, which its caller counts as unsafe.
+ * A register is known or not: of a thread blocked in the kernel one sees only two. A rule that needs an unknown one
+ * makes the step fail, which its caller counts as unsafe.
  */
 #ifndef HP_BASE_CFI_H
 #define HP_BASE_CFI_H
@@ -43,9 +43,9 @@ struct hp_cfi {
 
 /* What one function description entry says. */
 struct hp_fde {
-	uintptr_t begin, end;              /* [begin, end) */
-	const uint8_t *first, *first_end;  /* instructions of the CIE */
-	const uint8_t *rules, *rules_end;  /* and of the FDE */
+	uintptr_t begin, end;             /* [begin, end) */
+	const uint8_t *first, *first_end; /* instructions of the CIE */
+	const uint8_t *rules, *rules_end; /* and of the FDE */
 	uintptr_t code_align;
 	intptr_t data_align;
 	unsigned return_column;
@@ -68,7 +68,7 @@ enum hp_cfi_step {
 };
 
 /* Takes regs, a frame in fde, to its caller. */
-enum hp_cfi_step hp_cfi_step(const struct hp_cfi *cfi, const struct hp_fde *fde, struct hp_regs *regs,
-                             hp_cfi_read read, void *arg);
+enum hp_cfi_step hp_cfi_step(const struct hp_cfi *cfi, const struct hp_fde *fde, struct hp_regs *regs, hp_cfi_read read,
+                             void *arg);
 
 #endif

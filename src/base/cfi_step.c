@@ -10,7 +10,15 @@
 
 /* -- Rows: the rules that hold at one address -------------------------------------------------------------------- */
 
-enum rule_kind { RULE_SAME, RULE_UNDEFINED, RULE_OFFSET, RULE_VALUE, RULE_REGISTER, RULE_AT_EXPRESSION, RULE_EXPRESSION };
+enum rule_kind {
+	RULE_SAME,
+	RULE_UNDEFINED,
+	RULE_OFFSET,
+	RULE_VALUE,
+	RULE_REGISTER,
+	RULE_AT_EXPRESSION,
+	RULE_EXPRESSION
+};
 
 struct rule {
 	uint8_t kind;
@@ -223,7 +231,7 @@ static bool row_at(const struct hp_fde *fde, uintptr_t pc, struct machine *m)
 	return !m->bad;
 }
 
-/* -- Expressions: the few operations that linkers and libc use (procedure linkage tables, signal frames) ------------- */
+/* -- Expressions: the few operations that linkers and libc use (procedure linkage tables, signal frames) --------- */
 
 enum { STACK_MAX = 16 };
 
@@ -310,7 +318,8 @@ static void binary(struct evaluation *e, uint8_t opcode)
 }
 
 /* DWARF 5 section 7.7.1, table 7.9. */
-static void evaluate_one(struct evaluation *e, struct hp_cursor *c, const struct hp_regs *regs, hp_cfi_read read, void *arg)
+static void evaluate_one(struct evaluation *e, struct hp_cursor *c, const struct hp_regs *regs, hp_cfi_read read,
+                         void *arg)
 {
 	uint8_t opcode = hp_take(c, 1);
 	uintptr_t word = 0;
@@ -365,7 +374,7 @@ static bool evaluate(const struct hp_cfi *cfi, const uint8_t *block, const struc
 	return !c.bad && !e.bad;
 }
 
-/* -- The step ------------------------------------------------------------------------------------------------------ */
+/* -- The step ---------------------------------------------------------------------------------------------------- */
 
 struct step {
 	const struct hp_cfi *cfi;

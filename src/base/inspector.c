@@ -74,7 +74,8 @@ int hp_inspector_load(const struct hp_inspector **ret_inspector, struct hp_err *
 		loaded = hp_mapped_is_static() ? &hp_symtab_inspector : search();
 	if (!loaded)
 		return hp_err_set(err, HOTPATCH_ENOINSPECT,
-		                  PLUGIN " is not installed beside libhotpatch nor in " HP_PLUGIN_DIR ", or libdw is missing");
+		                  PLUGIN " is not installed beside libhotpatch nor in " HP_PLUGIN_DIR
+		                         ", or libdw is missing");
 	*ret_inspector = loaded;
 	return 0;
 }

@@ -87,10 +87,10 @@ struct hp_inspector {
 	void (*forget)(void);
 };
 
-/* -- The runtime's side (inspector.c, not part of the plugin) ------------------------------------------------------ */
+/* -- The runtime's side (inspector.c, not part of the plugin) ---------------------------------------------------- */
 
-/* The plugin, loaded the first time; HOTPATCH_ENOINSPECT where it is not installed. A static executable gets symtab.h's,
- * which has no entries for libraries. */
+/* The plugin, loaded the first time; HOTPATCH_ENOINSPECT where it is not installed. A static executable gets
+ * symtab.h's, which has no entries for libraries. */
 int hp_inspector_load(const struct hp_inspector **ret_inspector, struct hp_err *err) HP_MUST_CHECK;
 
 /* The plugin is asked by one thread at a time, and images do not change meanwhile. May be taken again by its owner. */

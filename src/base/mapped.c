@@ -15,9 +15,9 @@
 static _Atomic(struct hp_mapped_list *) published;
 static _Atomic bool is_dynamic;
 
-/* -- One image, from its program headers --------------------------------------------------------------------------- */
+/* -- One image, from its program headers ------------------------------------------------------------------------- */
 
-static void add_segment(struct hp_mapped *image, const ElfW(Phdr) *header)
+static void add_segment(struct hp_mapped *image, const ElfW(Phdr) * header)
 {
 	uintptr_t low = image->bias + header->p_vaddr, high = low + header->p_memsz;
 	if (image->n_segments == HP_SEGMENTS_MAX || header->p_memsz == 0)
@@ -70,14 +70,14 @@ static void set_tables(struct hp_mapped *image, const uint8_t *at, const uint8_t
 	image->cfi.header_end = header_end;
 }
 
-/* -- A static executable has no header that leads to .eh_frame: its file's section table does ---------------------- */
+/* -- A static executable has no header that leads to .eh_frame: its file's section table does -------------------- */
 
 static bool read_exactly(int fd, void *buffer, size_t size, off_t offset)
 {
 	return pread(fd, buffer, size, offset) == (ssize_t)size;
 }
 
-static bool find_section(int fd, const char *name, ElfW(Shdr) *ret_section)
+static bool find_section(int fd, const char *name, ElfW(Shdr) * ret_section)
 {
 	ElfW(Ehdr) header;
 	ElfW(Shdr) names, section;
@@ -137,7 +137,7 @@ static void read_headers(struct hp_mapped *image, const struct dl_phdr_info *inf
 	}
 }
 
-/* -- The list ------------------------------------------------------------------------------------------------------ */
+/* -- The list ---------------------------------------------------------------------------------------------------- */
 
 static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 {
@@ -251,7 +251,8 @@ int hp_mapped_each(int (*each)(const struct hp_mapped *image, void *arg), void *
 
 void hp_mapped_pin(uintptr_t address)
 {
-	struct hp_mapped *image = (struct hp_mapped *)(uintptr_t)hp_mapped_find(address); /* ours; readers ignore `pinned` */
+	struct hp_mapped *image =
+		(struct hp_mapped *)(uintptr_t)hp_mapped_find(address); /* ours; readers ignore `pinned` */
 	if (!image || image->is_program || image->pinned || hp_mapped_is_static())
 		return;
 	void *handle = dlopen(image->path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);

@@ -50,10 +50,11 @@ const struct hp_mapped *hp_mapped_find(uintptr_t address); /* NULL where none is
 bool hp_mapped_is_code(const struct hp_mapped *image, uintptr_t address);
 bool hp_mapped_function(uintptr_t address, struct hp_fde *ret_fde); /* the entry of .eh_frame that covers it */
 
-/* Keeps the image that holds the address mapped for good, whatever dlclose is asked for. Takes the dynamic linker's lock. */
+/* Keeps the image that holds the address mapped for good, whatever dlclose is asked for. Takes the dynamic linker's
+ * lock. */
 void hp_mapped_pin(uintptr_t address);
 
-/* Whether the program has no dynamic linker: it cannot load anything, even if its libc brings a dlopen for its own use. */
+/* Whether the program has no dynamic linker: it cannot load anything, even if its libc brings a dlopen along. */
 bool hp_mapped_is_static(void);
 
 /* Calls each for every image until it returns non-zero, which is returned. Not for handlers. */

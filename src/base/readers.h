@@ -4,8 +4,8 @@
  * old memory. It is freed at once if no reader is inside, else at a later retirement: nobody waits for a reader, since
  * one may have been interrupted for as long as it takes. Enter and leave are async-signal-safe and may nest.
  *
- * The barrier pair: a reader counts itself, then loads the pointer; a writer stores the pointer, then looks at the count.
- * Both are sequentially consistent, so either the writer sees the reader, or the reader sees the new pointer.
+ * The barrier pair: a reader counts itself, then loads the pointer; a writer stores the pointer, then looks at the
+ * count. Both are sequentially consistent, so either the writer sees the reader, or the reader sees the new pointer.
  */
 #ifndef HP_BASE_READERS_H
 #define HP_BASE_READERS_H

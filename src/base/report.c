@@ -26,10 +26,11 @@ struct report {
 };
 
 static pthread_key_t key;
+static bool has_key; /* a program may have used up all there are: then failures have a code but no sentence */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const struct hotpatch_error no_error = {HOTPATCH_OK, "nothing has failed", 0, NULL};
-static const struct hotpatch_error no_memory = {
-	HOTPATCH_ENOMEM, "no memory is left, not even to say more; see the code that was returned", 0, NULL};
+static const struct hotpatch_error no_memory =
+	{HOTPATCH_ENOMEM, "no memory is left, not even to say more; see the code that was returned", 0, NULL};
 
 static void destroy(void *arg)
 {
@@ -40,13 +41,14 @@ static void destroy(void *arg)
 
 static void make_key(void)
 {
-	if (pthread_key_create(&key, destroy) != 0)
-		abort(); /* PTHREAD_KEYS_MAX: the program has no thread-specific data left, and we are being loaded into it */
+	has_key = pthread_key_create(&key, destroy) == 0;
 }
 
 static struct report *report_of_thread(void)
 {
 	pthread_once(&once, make_key);
+	if (!has_key)
+		return NULL;
 	struct report *report = pthread_getspecific(key);
 	if (!report && (report = calloc(1, sizeof(*report)))) {
 		if (pthread_setspecific(key, report) == 0)
@@ -60,9 +62,9 @@ static struct report *report_of_thread(void)
 const struct hotpatch_error *hotpatch_error(void)
 {
 	pthread_once(&once, make_key);
-	const struct report *report = pthread_getspecific(key);
+	const struct report *report = has_key ? pthread_getspecific(key) : NULL;
 	if (!report)
-		return &no_error;
+		return has_key ? &no_error : &no_memory;
 	return report->error.code ? &report->error : &no_memory;
 }
 
@@ -98,8 +100,8 @@ static void name_frames(const struct hp_obstacle *obstacle, struct frames *detai
 	for (size_t i = 0; i < obstacle->n_frames; i++) {
 		struct hp_place *place = &details->places[i];
 		hp_place_of(obstacle->frames[i], i == 0 && !obstacle->is_self, place);
-		details->frames[i] = (struct hotpatch_frame){obstacle->frames[i], place->function, place->offset,
-		                                             place->image};
+		details->frames[i] =
+			(struct hotpatch_frame){obstacle->frames[i], place->function, place->offset, place->image};
 	}
 }
 
@@ -110,7 +112,8 @@ static size_t count_own_frames(const struct frames *details, size_t n)
 	size_t own = 0;
 	for (size_t i = 0; i < n && i < 16; i++) {
 		const char *name = details->places[i].function, *end = name + strlen(name);
-		if (strncmp(name, "hotpatch_", 9) == 0 && (strcmp(end - 3, "_at") == 0 || strcmp(end - 5, "_with") == 0))
+		if (strncmp(name, "hotpatch_", 9) == 0 &&
+		    (strcmp(end - 3, "_at") == 0 || strcmp(end - 5, "_with") == 0))
 			own = i + 1;
 	}
 	return own;

@@ -20,8 +20,8 @@ struct hp_obstacle {
 	size_t n_frames;
 };
 
-/* Records err for this thread, with "; nothing was changed" behind its sentence, and returns code. 0 is passed through and
- * leaves the last failure as it was. Allocates: never while callers are held. */
+/* Records err for this thread, with "; nothing was changed" behind its sentence, and returns code. 0 is passed through
+ * and leaves the last failure as it was. Allocates: never while callers are held. */
 int hp_report(int code, const struct hp_err *err);
 
 /* The same with obstacles, and with `truth` ("nothing was changed", ...) behind the sentence. */

@@ -21,7 +21,7 @@ static struct {
 	bool tried;
 } table;
 
-/* -- Reading ------------------------------------------------------------------------------------------------------- */
+/* -- Reading ----------------------------------------------------------------------------------------------------- */
 
 /* `size` bytes at `offset` of the file, with a zero behind them; NULL if it does not have them. */
 static void *read_part(int fd, off_t file_size, uint64_t offset, uint64_t size)
@@ -37,7 +37,7 @@ static void *read_part(int fd, off_t file_size, uint64_t offset, uint64_t size)
 	return part;
 }
 
-static const ElfW(Shdr) *find_symbols(const ElfW(Shdr) *sections, size_t n)
+static const ElfW(Shdr) * find_symbols(const ElfW(Shdr) * sections, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (sections[i].sh_type == SHT_SYMTAB && sections[i].sh_entsize == sizeof(ElfW(Sym)) &&
@@ -54,7 +54,7 @@ static int compare(const void *a, const void *b)
 	return left->is_static - right->is_static; /* the global name first */
 }
 
-static void keep_functions(const ElfW(Sym) *symbols, size_t n, size_t names_size)
+static void keep_functions(const ElfW(Sym) * symbols, size_t n, size_t names_size)
 {
 	table.v = calloc(n ? n : 1, sizeof(*table.v));
 	for (size_t i = 0; table.v && i < n; i++) {
@@ -73,7 +73,7 @@ static void keep_functions(const ElfW(Sym) *symbols, size_t n, size_t names_size
 		qsort(table.v, table.n, sizeof(*table.v), compare);
 }
 
-static void read_sections(int fd, off_t size, const ElfW(Ehdr) *header)
+static void read_sections(int fd, off_t size, const ElfW(Ehdr) * header)
 {
 	ElfW(Shdr) *sections = NULL;
 	ElfW(Sym) *symbols = NULL;
@@ -109,7 +109,7 @@ static bool read_table(const struct hp_module *module)
 	return table.n > 0;
 }
 
-/* -- Answering ------------------------------------------------------------------------------------------------------ */
+/* -- Answering --------------------------------------------------------------------------------------------------- */
 
 static const struct function *find(uint64_t value)
 {
@@ -133,9 +133,10 @@ static int function_at(const struct hp_module *module, uint64_t value, struct hp
 {
 	const struct function *function = read_table(module) ? find(value) : NULL;
 	if (!function)
-		return hp_err_set(err, HOTPATCH_ENOSYM, "%s has no symbol for %#llx", module->name, (unsigned long long)value);
-	*ret_symbol = (struct hp_symbol){.value = function->value, .size = function->size,
-	                                 .is_static = function->is_static};
+		return hp_err_set(err, HOTPATCH_ENOSYM, "%s has no symbol for %#llx", module->name,
+		                  (unsigned long long)value);
+	*ret_symbol =
+		(struct hp_symbol){.value = function->value, .size = function->size, .is_static = function->is_static};
 	strncpy(ret_symbol->name, function->name, sizeof(ret_symbol->name) - 1);
 	return 0;
 }

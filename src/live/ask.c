@@ -17,7 +17,7 @@
 /* Everything below runs in a signal handler or while callers are held. */
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf pthread_cond_wait
 
-/* -- State shared with handlers ------------------------------------------------------------------------------------ */
+/* -- State shared with handlers ---------------------------------------------------------------------------------- */
 
 /* The question that is open: a handler compares its number with the one it was sent. */
 static struct {
@@ -72,7 +72,7 @@ static void wait_for_answer(uint32_t seen, uint64_t ns)
 		futex_wait(&answers, seen, ns);
 }
 
-/* -- In the thread that is asked ------------------------------------------------------------------------------------ */
+/* -- In the thread that is asked --------------------------------------------------------------------------------- */
 
 static void answer(struct hp_thread *thread, ucontext_t *context)
 {
@@ -123,7 +123,7 @@ static void handler(int signo, siginfo_t *info, void *context)
 	restart_syscall(context);
 }
 
-/* -- The asker ------------------------------------------------------------------------------------------------------ */
+/* -- The asker --------------------------------------------------------------------------------------------------- */
 
 /* struct sigaction as the kernel has it, x86-64 and aarch64. */
 struct kernel_action {
@@ -153,9 +153,11 @@ int hp_ask_prepare(struct hp_err *err)
 	if (installed)
 		return 0;
 	if (sigaction(signal_number(), NULL, &now) != 0 || (now.sa_flags & SA_SIGINFO) || now.sa_handler != SIG_DFL)
-		return hp_err_set(err, HOTPATCH_ESIGNAL,
-		                  "signal %d, which hotpatch asks running threads with, is used by the program; choose another "
-		                  "real-time signal with hotpatch_set_signal", signal_number());
+		return hp_err_set(
+			err, HOTPATCH_ESIGNAL,
+			"signal %d, which hotpatch asks running threads with, is used by the program; choose another "
+			"real-time signal with hotpatch_set_signal",
+			signal_number());
 	learn_restorer();
 	return 0;
 }
@@ -234,7 +236,7 @@ static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
 	}
 }
 
-/* -- All threads ---------------------------------------------------------------------------------------------------- */
+/* -- All threads ------------------------------------------------------------------------------------------------- */
 
 enum { US = 1000, MS = 1000000 }; /* in ns */
 
@@ -349,14 +351,18 @@ int hotpatch_set_signal(int signo)
 	struct hp_err err;
 	struct sigaction now;
 	if (signo < SIGRTMIN || signo > SIGRTMAX)
-		return hp_report(hp_err_set(&err, HOTPATCH_EINVAL, "signal %d is not a real-time signal: choose one from %d to %d",
-		                            signo, SIGRTMIN, SIGRTMAX), &err);
+		return hp_report(hp_err_set(&err, HOTPATCH_EINVAL,
+		                            "signal %d is not a real-time signal: choose one from %d to %d", signo,
+		                            SIGRTMIN, SIGRTMAX),
+		                 &err);
 	if (sigaction(signo, NULL, &now) != 0 || (now.sa_flags & SA_SIGINFO) || now.sa_handler != SIG_DFL)
-		return hp_report(hp_err_set(&err, HOTPATCH_ESIGNAL, "signal %d is used by the program: choose another", signo),
+		return hp_report(hp_err_set(&err, HOTPATCH_ESIGNAL, "signal %d is used by the program: choose another",
+		                            signo),
 		                 &err);
 	if (installed)
-		return hp_report(hp_err_set(&err, HOTPATCH_ESIGNAL, "signal %d is still under way to a thread that blocks it",
-		                            signal_number()), &err);
+		return hp_report(hp_err_set(&err, HOTPATCH_ESIGNAL,
+		                            "signal %d is still under way to a thread that blocks it", signal_number()),
+		                 &err);
 	atomic_store(&chosen, signo);
 	return 0;
 }

@@ -9,8 +9,8 @@
  *     walks its stack, RELEASED -->  returns
  *     deadline: CANCELLED            finds that and returns
  *
- * Each edge is one compare-and-swap on hp_thread.ask, so exactly one side takes it: a thread that finds CANCELLED does not
- * look at anything of the asker's again, and an asker that finds HELD releases.
+ * Each edge is one compare-and-swap on hp_thread.ask, so exactly one side takes it: a thread that finds CANCELLED does
+ * not look at anything of the asker's again, and an asker that finds HELD releases.
  *
  * The signal's disposition is the handler's only while threads may still have one pending. It is never sent to a thread
  * that blocks it: that one might wait for it in sigwait.
@@ -34,8 +34,8 @@ struct hp_patience {
 	bool gated;        /* callers are held meanwhile: not for those that sleep in the code */
 };
 
-/* Asks all threads of the list until everybody is out: then true, which is a proof for the moment at which each was asked.
- * The verdicts say what stands in the way. Between begin and end. */
+/* Asks all threads of the list until everybody is out: then true, which is a proof for the moment at which each was
+ * asked. The verdicts say what stands in the way. Between begin and end. */
 bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const struct hp_patience *patience);
 
 /* In a child of fork: no question is open. */

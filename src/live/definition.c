@@ -26,7 +26,7 @@ void *hotpatch_context(void)
 	return current_context;
 }
 
-/* -- From a pointer to a function ---------------------------------------------------------------------------------- */
+/* -- From a pointer to a function -------------------------------------------------------------------------------- */
 
 /* The search for the function that a linkage table's stub will lead to once the dynamic linker has resolved it. */
 struct lookup {
@@ -51,7 +51,8 @@ static int look_into(const struct hp_mapped *image, void *arg)
 static uintptr_t resolve_stub(uintptr_t stub, const struct hp_mapped *from)
 {
 	Dl_info info;
-	if (hp_mapped_is_static() || !dladdr((void *)stub, &info) || (uintptr_t)info.dli_saddr != stub || !info.dli_sname)
+	if (hp_mapped_is_static() || !dladdr((void *)stub, &info) || (uintptr_t)info.dli_saddr != stub ||
+	    !info.dli_sname)
 		return stub;
 	struct lookup lookup = {info.dli_sname, from, stub};
 	hp_mapped_each(look_into, &lookup);
@@ -82,9 +83,11 @@ static int refuse_address(uintptr_t address, const char *name, struct hp_err *er
 {
 	const struct hp_mapped *image = hp_mapped_find(address);
 	if (!image)
-		return hp_err_set(err, HOTPATCH_ENOTFUNC,
-		                  "'%s' (%#lx) lies in no loaded image: it is no function of this program; give a function's "
-		                  "name", name, (unsigned long)address);
+		return hp_err_set(
+			err, HOTPATCH_ENOTFUNC,
+			"'%s' (%#lx) lies in no loaded image: it is no function of this program; give a function's "
+			"name",
+			name, (unsigned long)address);
 	return hp_err_set(err, HOTPATCH_ENOTFUNC, "'%s' (%#lx) is data of %s, not code; give a function's name", name,
 	                  (unsigned long)address, image->name);
 }
@@ -100,20 +103,23 @@ int hp_function_entry(hotpatch_any fn, const char *name, uintptr_t *ret_entry, s
 	if (!image || !hp_mapped_is_code(image, entry))
 		return refuse_address(entry, name, err);
 	if (!hp_cfi_find(&image->cfi, entry, &fde))
-		return hp_err_set(err, HOTPATCH_ENOTFUNC,
-		                  "'%s' (%#lx in %s) has no entry in .eh_frame, so where it begins and ends is not known; compile "
-		                  "it with -fasynchronous-unwind-tables", name, (unsigned long)entry, image->name);
+		return hp_err_set(
+			err, HOTPATCH_ENOTFUNC,
+			"'%s' (%#lx in %s) has no entry in .eh_frame, so where it begins and ends is not known; compile "
+			"it with -fasynchronous-unwind-tables",
+			name, (unsigned long)entry, image->name);
 	if (fde.begin != entry) {
 		hp_place_of(entry, true, &place);
-		return hp_err_set(err, HOTPATCH_ENOTFUNC, "'%s' (%#lx in %s) lies inside a function, %zu bytes behind the entry%s%s",
-		                  name, (unsigned long)entry, image->name, (size_t)(entry - fde.begin),
+		return hp_err_set(err, HOTPATCH_ENOTFUNC,
+		                  "'%s' (%#lx in %s) lies inside a function, %zu bytes behind the entry%s%s", name,
+		                  (unsigned long)entry, image->name, (size_t)(entry - fde.begin),
 		                  *place.function ? " of " : "", place.function);
 	}
 	*ret_entry = entry;
 	return 0;
 }
 
-/* -- All its code --------------------------------------------------------------------------------------------------- */
+/* -- All its code ------------------------------------------------------------------------------------------------ */
 
 static bool between(uintptr_t address, const char *low, const char *high)
 {
@@ -123,8 +129,8 @@ static bool between(uintptr_t address, const char *low, const char *high)
 /* Compilers split no function that lies in a section of its own naming. */
 static bool is_whole(uintptr_t entry, const struct hp_fde *fde, const struct hotpatch_marks *marks)
 {
-	if (marks && (between(entry, marks->patchable, marks->patchable_end) ||
-	              between(entry, marks->patch, marks->patch_end)))
+	if (marks &&
+	    (between(entry, marks->patchable, marks->patchable_end) || between(entry, marks->patch, marks->patch_end)))
 		return true;
 	return !fde->has_lsda && !hp_arch_may_jump_out((const uint8_t *)fde->begin, fde->end - fde->begin);
 }
@@ -141,9 +147,11 @@ static int find_cold_parts(uintptr_t entry, const char *name, struct hp_parts *p
 	if (!error)
 		error = inspector->parts(&module, entry - image->bias, extents, HP_PARTS_MAX - 1, &n, &cause);
 	if (error)
-		return hp_err_set(err, error,
-		                  "parts of '%s' may lie elsewhere, and where cannot be found out (%s); mark it HOTPATCHABLE or "
-		                  "HOTPATCH, or compile with -fno-reorder-blocks-and-partition", name, cause.text);
+		return hp_err_set(
+			err, error,
+			"parts of '%s' may lie elsewhere, and where cannot be found out (%s); mark it HOTPATCHABLE or "
+			"HOTPATCH, or compile with -fno-reorder-blocks-and-partition",
+			name, cause.text);
 	for (size_t i = 0; i < n; i++) {
 		parts->v[parts->n].low = extents[i].begin + image->bias;
 		parts->v[parts->n++].high = extents[i].end + image->bias;
@@ -163,7 +171,7 @@ int hp_function_parts(uintptr_t entry, const char *name, const struct hotpatch_m
 	return is_whole(entry, &fde, marks) ? 0 : find_cold_parts(entry, name, ret_parts, err);
 }
 
-/* -- Definitions --------------------------------------------------------------------------------------------------- */
+/* -- Definitions ------------------------------------------------------------------------------------------------- */
 
 int hp_definition_new(hotpatch_any body, const char *name, const struct hotpatch_marks *marks,
                       struct hp_definition **ret_definition, struct hp_err *err)

@@ -3,8 +3,9 @@
  *     slot --> target: the body itself, or the landing of a closure, which leaves the context and jumps to the body
  *
  * A definition knows all its code (its parts), so that threads can be asked whether they are in it: the extent its
- * .eh_frame entry gives, and what the compiler split off it. It is counted: each layer and each patch that names it holds
- * one reference. When the last is gone it is freed if no thread can be in it; while one may be, it lingers on its site.
+ * .eh_frame entry gives, and what the compiler split off it. It is counted: each layer and each patch that names it
+ * holds one reference. When the last is gone it is freed if no thread can be in it; while one may be, it lingers on its
+ * site.
  */
 #ifndef HP_LIVE_DEFINITION_H
 #define HP_LIVE_DEFINITION_H

@@ -29,7 +29,7 @@ static uint32_t *futex_word(void)
 	return (uint32_t *)(uintptr_t)&gate;
 }
 
-/* -- The caller's side ----------------------------------------------------------------------------------------------- */
+/* -- The caller's side ------------------------------------------------------------------------------------------- */
 
 /* Whether the calling thread is active in an old definition. A gate frame below counts: its caller may have chosen. */
 static enum hp_answer look_at_self(const struct hp_gate_frame *frame)
@@ -95,7 +95,7 @@ void hotpatch_poll(void)
 	}
 }
 
-/* -- The transition's side ------------------------------------------------------------------------------------------- */
+/* -- The transition's side --------------------------------------------------------------------------------------- */
 
 static uint64_t make_word(uint32_t number, enum phase phase)
 {

@@ -1,7 +1,7 @@
 /* gate - where callers of changing functions wait during a transition.
  *
- * While a transition is under way the slots of its sites lead to their stubs, and those to hp_gate_arrive, which decides by
- * one word:
+ * While a transition is under way the slots of its sites lead to their stubs, and those to hp_gate_arrive, which
+ * decides by one word:
  *
  *     number of the transition (32) | passes (30) | phase (2)
  *
@@ -10,16 +10,16 @@
  *     DECIDED  callers wait; the change is certain
  *     OPEN     callers go on with the definition after it
  *
- * That one store decides for all sites is what makes a set change at one instant: who has seen OPEN through one function
- * sees it through all others, since it is the same word.
+ * That one store decides for all sites is what makes a set change at one instant: who has seen OPEN through one
+ * function sees it through all others, since it is the same word.
  *
- * A site that does not take part in the transition at hand (its number is another one) has `before` as what is current: so
- * a caller that was on its way to the gate for a long time still arrives at the right place. Order of writing: prepare sets
- * gate_number to 0, then `after`, then gate_number; reading: number, before, after, number again.
+ * A site that does not take part in the transition at hand (its number is another one) has `before` as what is current:
+ * so a caller that was on its way to the gate for a long time still arrives at the right place. Order of writing:
+ * prepare sets gate_number to 0, then `after`, then gate_number; reading: number, before, after, number again.
  *
  * A caller that cannot find out whether it is active (its stack cannot be walked) goes on with the old definition, and
- * counts itself in `passes`: the decision is a compare-and-swap on the whole word, so it fails if somebody has passed since
- * the threads were asked, and they are asked again.
+ * counts itself in `passes`: the decision is a compare-and-swap on the whole word, so it fails if somebody has passed
+ * since the threads were asked, and they are asked again.
  */
 #ifndef HP_LIVE_GATE_H
 #define HP_LIVE_GATE_H

@@ -45,7 +45,7 @@ struct loaded {
 
 static struct loaded *all_loaded;
 
-/* -- Opening -------------------------------------------------------------------------------------------------------- */
+/* -- Opening ----------------------------------------------------------------------------------------------------- */
 
 static int library_open(struct library *library, const char *path, struct hp_err *err)
 {
@@ -68,7 +68,7 @@ static void library_close(struct library *library)
 	free(library->path);
 }
 
-/* -- Matching -------------------------------------------------------------------------------------------------------- */
+/* -- Matching ---------------------------------------------------------------------------------------------------- */
 
 static int pairs_add(struct hp_pairs *pairs, struct hp_site *site, const struct hp_symbol *symbol, struct hp_err *err)
 {
@@ -105,8 +105,8 @@ static int note_candidate(const struct hp_symbol *symbol, void *arg)
 	size_t used = strlen(found->list);
 	if (found->n++ == 0)
 		found->first = *symbol;
-	snprintf(found->list + used, sizeof(found->list) - used, "%s%s at %#llx%s%s", found->n > 1 ? ", " : "", symbol->name,
-	         (unsigned long long)symbol->value, *symbol->unit ? " of " : "", symbol->unit);
+	snprintf(found->list + used, sizeof(found->list) - used, "%s%s at %#llx%s%s", found->n > 1 ? ", " : "",
+	         symbol->name, (unsigned long long)symbol->value, *symbol->unit ? " of " : "", symbol->unit);
 	return 0;
 }
 
@@ -128,11 +128,11 @@ static int match_in_library(const struct library *library, const struct hp_symbo
 	if (error)
 		return error;
 	if (found.n == 0)
-		return hp_err_set(err, HOTPATCH_ENOSYM, "library '%s' has no function '%s'%s", library->name, spoken(wanted),
-		                  *wanted->path ? "; mark one HOTPATCH_AS that path" : "");
+		return hp_err_set(err, HOTPATCH_ENOSYM, "library '%s' has no function '%s'%s", library->name,
+		                  spoken(wanted), *wanted->path ? "; mark one HOTPATCH_AS that path" : "");
 	if (found.n > 1)
-		return hp_err_set(err, HOTPATCH_EAMBIGUOUS, "library '%s' has '%s' %zu times: %s; keep one", library->name,
-		                  spoken(wanted), found.n, found.list);
+		return hp_err_set(err, HOTPATCH_EAMBIGUOUS, "library '%s' has '%s' %zu times: %s; keep one",
+		                  library->name, spoken(wanted), found.n, found.list);
 	*ret_symbol = found.first;
 	return 0;
 }
@@ -144,7 +144,8 @@ static int compare_types(const struct library *library, const struct hp_site *si
 	struct hp_err cause;
 	int error = library->inspector->same_type(&module, site->entry - image->bias, &library->module, value, &cause);
 	if (error)
-		return hp_err_set(err, error, "'%s' cannot be replaced from '%s': %s", site->name, library->name, cause.text);
+		return hp_err_set(err, error, "'%s' cannot be replaced from '%s': %s", site->name, library->name,
+		                  cause.text);
 	return 0;
 }
 
@@ -173,7 +174,8 @@ static int pair_one(struct library *library, struct hp_site *site, bool unchecke
 	return error ? error : pairs_add(&library->pairs, site, &found, err);
 }
 
-/* -- Matching a whole library ------------------------------------------------------------------------------------------ */
+/* -- Matching a whole library
+ * ------------------------------------------------------------------------------------------ */
 
 /* The search for the program's function that one marked function of the library replaces. */
 struct search {
@@ -221,7 +223,8 @@ static int search_image(const struct hp_mapped *image, void *arg)
 	if (!*image->path || strncmp(image->path, "linux-vdso", 10) == 0 || is_patch_library(image))
 		return 0;
 	s->image = image;
-	(void)s->library->inspector->functions(&module, &query, try_candidate, s, &ignored); /* unreadable: not the one */
+	(void)s->library->inspector->functions(&module, &query, try_candidate, s,
+	                                       &ignored); /* unreadable: not the one */
 	return 0;
 }
 
@@ -231,7 +234,8 @@ static int find_in_program(const struct library *library, const struct hp_symbol
 	struct search search = {.library = library, .wanted = wanted, .marks = marks};
 	hp_mapped_each(search_image, &search);
 	if (search.n > 1)
-		return hp_err_set(err, HOTPATCH_EAMBIGUOUS, "the program has '%s' %zu times: %s; use hotpatch_lib for one of them",
+		return hp_err_set(err, HOTPATCH_EAMBIGUOUS,
+		                  "the program has '%s' %zu times: %s; use hotpatch_lib for one of them",
 		                  spoken(wanted), search.n, search.list);
 	if (search.n == 1) {
 		*ret_site = search.site;
@@ -245,7 +249,7 @@ static int find_in_program(const struct library *library, const struct hp_symbol
 	                  spoken(wanted), library->name);
 }
 
-/* The marked functions of the library, collected before the program is searched: the plugin is asked one thing at once. */
+/* The marked functions of the library, collected before the program is searched: the plugin is asked one by one. */
 struct marked {
 	struct hp_symbol *v;
 	size_t n;
@@ -296,7 +300,7 @@ static int pair_all(struct library *library, const struct hotpatch_marks *marks,
 	return error;
 }
 
-/* -- Loading --------------------------------------------------------------------------------------------------------- */
+/* -- Loading ----------------------------------------------------------------------------------------------------- */
 
 static bool copy_file(int from, int to)
 {
@@ -404,7 +408,7 @@ static int reenter_registry(struct hp_err *err)
 	return hp_registry_enter(err);
 }
 
-/* -- Into a set ------------------------------------------------------------------------------------------------------- */
+/* -- Into a set -------------------------------------------------------------------------------------------------- */
 
 static int add_pairs(struct hotpatch *patch, const struct library *library, const struct hotpatch_marks *marks,
                      struct hp_err *err)
@@ -449,7 +453,8 @@ static int fill_from(struct hotpatch *patch, const char *path, const struct hotp
 	return error;
 }
 
-/* -- The public interface ---------------------------------------------------------------------------------------------- */
+/* -- The public interface
+ * ---------------------------------------------------------------------------------------------- */
 
 int hotpatch_replace_lib_at(struct hotpatch *patch, const struct hotpatch_marks *marks, const char *path,
                             const struct hotpatch_options *options)
@@ -459,8 +464,8 @@ int hotpatch_replace_lib_at(struct hotpatch *patch, const struct hotpatch_marks 
 	if (!error && !patch)
 		error = hp_err_set(&session.err, HOTPATCH_EINVAL, "the patch is NULL; make one with hotpatch_new");
 	if (!error && patch->applied)
-		error = hp_err_set(&session.err, HOTPATCH_ESTATE, "patch '%s' is applied; revert it before it is changed",
-		                   patch->name);
+		error = hp_err_set(&session.err, HOTPATCH_ESTATE,
+		                   "patch '%s' is applied; revert it before it is changed", patch->name);
 	if (!error)
 		error = fill_from(patch, path, marks, session.unchecked, &session.err);
 	return hp_session_end(&session, error);
@@ -496,7 +501,8 @@ int hotpatch_lib_at(const struct hotpatch_marks *marks, const char *name, hotpat
 	if (!error)
 		error = hp_registry_enter(&session.err);
 	if (!error) {
-		error = define_one(&library, path, marks, name ? name : "", fn, session.unchecked, &definition, &session.err);
+		error = define_one(&library, path, marks, name ? name : "", fn, session.unchecked, &definition,
+		                   &session.err);
 		hp_registry_leave();
 	}
 	if (!error)

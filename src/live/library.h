@@ -2,8 +2,8 @@
  *
  *   path --open--> checked file --match--> pairs (site, function in the file) --types--> --dlopen--> definitions
  *
- * Everything that can be refused is refused from the file, before the dynamic linker runs its constructors. A library that
- * was loaded stays mapped: what its functions returned may still point into it.
+ * Everything that can be refused is refused from the file, before the dynamic linker runs its constructors. A library
+ * that was loaded stays mapped: what its functions returned may still point into it.
  *
  * Names: a function with a namespace path is replaced by the function of that path; one without by the function of its
  * symbol name. hotpatch_load takes all functions the library marks HOTPATCH.

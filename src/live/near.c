@@ -30,7 +30,7 @@ struct block {
 
 static _Atomic(struct block *) blocks;
 
-/* -- Finding room -------------------------------------------------------------------------------------------------- */
+/* -- Finding room ------------------------------------------------------------------------------------------------ */
 
 static size_t page_round(size_t size)
 {
@@ -79,7 +79,7 @@ static uintptr_t map_near(uintptr_t low, uintptr_t high, size_t size)
 	return 0;
 }
 
-/* -- Blocks -------------------------------------------------------------------------------------------------------- */
+/* -- Blocks ------------------------------------------------------------------------------------------------------ */
 
 static struct hp_cell_words cell_words(const struct block *block, size_t i)
 {
@@ -99,8 +99,8 @@ static int seal_code(uintptr_t code, const uint8_t *bytes, size_t size, struct h
 	memcpy((void *)code, bytes, size);
 	if (mprotect((void *)code, page_round(size), PROT_READ | PROT_EXEC) == 0)
 		return 0;
-	if (mmap((void *)code, page_round(size), PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-	    MAP_FAILED)
+	if (mmap((void *)code, page_round(size), PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+	         0) == MAP_FAILED)
 		return hp_err_system(err, HOTPATCH_ETEXT, errno, "memory for generated code cannot be made executable");
 	struct hp_text text;
 	hp_text_open(&text);
@@ -137,10 +137,15 @@ static int block_new(uintptr_t low, uintptr_t high, size_t count, struct hp_err 
 	if (!at) {
 		free(block);
 		return hp_err_system(err, HOTPATCH_ENOMEM, errno,
-		                     "no room for %zu bytes within 2 GiB of the code at %#lx", size, (unsigned long)low);
+		                     "no room for %zu bytes within 2 GiB of the code at %#lx", size,
+		                     (unsigned long)low);
 	}
 	*block = (struct block){
-		.low = at, .high = at + size, .words = (uintptr_t *)at, .code = at + data, .count = count,
+		.low = at,
+		.high = at + size,
+		.words = (uintptr_t *)at,
+		.code = at + data,
+		.count = count,
 	};
 	int error = block_fill(block, err);
 	if (error) {
@@ -191,7 +196,7 @@ bool hp_near_contains(uintptr_t address)
 	return false;
 }
 
-/* -- Landings of closures ------------------------------------------------------------------------------------------ */
+/* -- Landings of closures ---------------------------------------------------------------------------------------- */
 
 /* Pages of landings, read-execute from the start; the free ones are chained outside them. */
 struct landing {
@@ -199,7 +204,7 @@ struct landing {
 	uintptr_t address;
 };
 
-static struct landing *landings_free, *landings_spare; /* spare: records without a landing */
+static struct landing *landings_free, *landings_spare;            /* spare: records without a landing */
 static pthread_mutex_t landings_lock = PTHREAD_MUTEX_INITIALIZER; /* protects both lists; innermost */
 
 static int landings_add(struct hp_err *err)
@@ -262,7 +267,8 @@ int hp_landing_new(uintptr_t context, uintptr_t body, ptrdiff_t tls_offset, uint
 	error = hp_text_write(&text, address, code, sizeof(code), err);
 	hp_text_close(&text);
 	if (!error)
-		error = hp_barrier_code(err); /* the place may have held another landing, which a processor still remembers */
+		error = hp_barrier_code(
+			err); /* the place may have held another landing, which a processor still remembers */
 	if (error)
 		hp_landing_free(address);
 	else

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* -- Definitions that leave a site ---------------------------------------------------------------------------------- */
+/* -- Definitions that leave a site ------------------------------------------------------------------------------- */
 
 static void unlinger(struct hp_site *site, const struct hp_definition *definition)
 {
@@ -23,9 +23,10 @@ static bool lingers_already(const struct hp_site *site, const struct hp_definiti
 	return false;
 }
 
-/* The layer's reference is given up. A definition that some thread may still be in is kept in mind by its site; a second
- * one with the same code needs no place of its own. */
-static void drop_definition(struct hp_session *session, struct hp_site *site, struct hp_definition *definition, bool left)
+/* The layer's reference is given up. A definition that some thread may still be in is kept in mind by its site; a
+ * second one with the same code needs no place of its own. */
+static void drop_definition(struct hp_session *session, struct hp_site *site, struct hp_definition *definition,
+                            bool left)
 {
 	if (definition->is_original)
 		return;
@@ -41,8 +42,8 @@ static void drop_definition(struct hp_session *session, struct hp_site *site, st
 /* After a drained transition nobody is in what lingered, unless it has the code of what is current now. */
 static void forget_lingering(struct hp_session *session, struct hp_site *site)
 {
-	const struct hp_definition *current = site->n_layers ? site->layers[site->n_layers - 1].definition
-	                                                     : &site->original;
+	const struct hp_definition *current =
+		site->n_layers ? site->layers[site->n_layers - 1].definition : &site->original;
 	for (struct hp_definition **at = &site->lingering; *at;) {
 		struct hp_definition *definition = *at;
 		if (hp_definition_same_code(definition, current)) {
@@ -56,7 +57,7 @@ static void forget_lingering(struct hp_session *session, struct hp_site *site)
 	}
 }
 
-/* -- From a wish to changes ------------------------------------------------------------------------------------------ */
+/* -- From a wish to changes -------------------------------------------------------------------------------------- */
 
 /* What shall become of one site: layers that belong to `drop` go, `put` comes on top. */
 struct wish {
@@ -185,7 +186,7 @@ static int fulfil(const struct wish *wishes, size_t n, struct hp_session *sessio
 	return error;
 }
 
-/* -- Patches --------------------------------------------------------------------------------------------------------- */
+/* -- Patches ----------------------------------------------------------------------------------------------------- */
 
 static void *grow(void *array, size_t n, size_t *capacity, size_t size)
 {
@@ -216,7 +217,8 @@ int hp_patch_add(struct hotpatch *patch, struct hp_site *site, struct hp_definit
 	int error = 0;
 	for (size_t i = 0; i < patch->n && !error && patch->n < 64; i++) /* larger sets are checked when applied */
 		if (patch->items[i].site == site)
-			error = hp_err_set(err, HOTPATCH_EINVAL, "patch '%s' replaces '%s' already; one set changes a function once",
+			error = hp_err_set(err, HOTPATCH_EINVAL,
+			                   "patch '%s' replaces '%s' already; one set changes a function once",
 			                   patch->name, site->name);
 	struct hp_item *items = error ? NULL : grow(patch->items, patch->n, &patch->capacity, sizeof(*items));
 	if (!error && !items)
@@ -236,7 +238,8 @@ static int call_listeners(struct hotpatch *patch, enum hotpatch_event event, str
 		const struct hp_listener *listener = &patch->listeners[i];
 		int answer = listener->event == event ? listener->callback(patch, event, listener->arg) : 0;
 		if (answer && err)
-			return hp_err_set(err, HOTPATCH_EVETO, "a callback of patch '%s' refused with %d", patch->name, answer);
+			return hp_err_set(err, HOTPATCH_EVETO, "a callback of patch '%s' refused with %d", patch->name,
+			                  answer);
 	}
 	return 0;
 }
@@ -252,8 +255,9 @@ static int check_twice(const struct hotpatch *patch, struct hp_err *err)
 	}
 	for (size_t i = 0; i < patch->n; i++)
 		patch->items[i].site->mark = 0;
-	return twice ? hp_err_set(err, HOTPATCH_EINVAL, "patch '%s' replaces '%s' twice; one set changes a function once",
-	                          patch->name, twice->name)
+	return twice ? hp_err_set(err, HOTPATCH_EINVAL,
+	                          "patch '%s' replaces '%s' twice; one set changes a function once", patch->name,
+	                          twice->name)
 	             : 0;
 }
 
@@ -281,7 +285,8 @@ int hp_patch_apply(struct hotpatch *patch, struct hp_session *session)
 	if (patch->applied)
 		return hp_err_set(err, HOTPATCH_ESTATE, "patch '%s' is applied already", patch->name);
 	if (patch->n == 0)
-		return hp_err_set(err, HOTPATCH_EINVAL, "patch '%s' is empty; add changes with hotpatch_replace", patch->name);
+		return hp_err_set(err, HOTPATCH_EINVAL, "patch '%s' is empty; add changes with hotpatch_replace",
+		                  patch->name);
 	int error = check_twice(patch, err);
 	if (!error)
 		error = call_listeners(patch, HOTPATCH_PRE_APPLY, err);
@@ -338,7 +343,7 @@ int hp_patch_direct(struct hp_site *site, struct hp_definition *definition, stru
 	return error;
 }
 
-/* -- The public interface -------------------------------------------------------------------------------------------- */
+/* -- The public interface ---------------------------------------------------------------------------------------- */
 
 struct hotpatch *hotpatch_new(const char *name)
 {
@@ -366,7 +371,8 @@ int hotpatch_free(struct hotpatch *patch)
 		return 0;
 	int error = hp_session_begin(&session, NULL);
 	if (!error && patch->applied)
-		error = hp_err_set(&session.err, HOTPATCH_ESTATE, "patch '%s' is applied; revert it first", patch->name);
+		error = hp_err_set(&session.err, HOTPATCH_ESTATE, "patch '%s' is applied; revert it first",
+		                   patch->name);
 	if (!error)
 		hp_patch_destroy(patch, &session);
 	return hp_session_end(&session, error);
@@ -383,7 +389,9 @@ int hotpatch_on(struct hotpatch *patch, enum hotpatch_event event, hotpatch_call
 		return hp_report(error, &err);
 	struct hp_listener *grown = realloc(patch->listeners, (patch->n_listeners + 1) * sizeof(*grown));
 	if (!grown)
-		return hp_report(hp_err_set(&err, HOTPATCH_ENOMEM, "no memory for a callback of patch '%s'", patch->name), &err);
+		return hp_report(hp_err_set(&err, HOTPATCH_ENOMEM, "no memory for a callback of patch '%s'",
+		                            patch->name),
+		                 &err);
 	patch->listeners = grown;
 	patch->listeners[patch->n_listeners++] = (struct hp_listener){event, callback, arg};
 	return 0;
@@ -410,14 +418,15 @@ static int define(const struct body *body, const struct hotpatch_marks *marks, c
 {
 	struct hp_definition *definition;
 	const char *name = "the new body";
-	int error = body->is_closure ? hp_definition_new_closure(body->function, name, marks, body->context, body->destroy,
-	                                                         &definition, err)
+	int error = body->is_closure ? hp_definition_new_closure(body->function, name, marks, body->context,
+	                                                         body->destroy, &definition, err)
 	                             : hp_definition_new(body->function, name, marks, &definition, err);
 	if (error)
 		return error;
 	if (definition->body == site->entry) {
 		hp_definition_free(definition);
-		return hp_err_set(err, HOTPATCH_EINVAL, "'%s' cannot replace itself; hotpatch_restore gives it its original body",
+		return hp_err_set(err, HOTPATCH_EINVAL,
+		                  "'%s' cannot replace itself; hotpatch_restore gives it its original body",
 		                  site->name);
 	}
 	*ret_definition = definition;
@@ -471,7 +480,8 @@ static int add(struct hotpatch *patch, const struct hotpatch_marks *marks, const
 	struct hp_definition *definition;
 	int saved = errno, error = require_patch(patch, &err);
 	if (!error && patch->applied)
-		error = hp_err_set(&err, HOTPATCH_ESTATE, "patch '%s' is applied; revert it before it is changed", patch->name);
+		error = hp_err_set(&err, HOTPATCH_ESTATE, "patch '%s' is applied; revert it before it is changed",
+		                   patch->name);
 	if (!error)
 		error = prepare_pair(marks, name, fn, body, &site, &definition, &err);
 	if (!error)
@@ -543,7 +553,8 @@ int hotpatch_restore_at(const struct hotpatch_marks *marks, const char *name, ho
 	return hp_session_end(&session, error);
 }
 
-/* -- Closures that were replaced while in use --------------------------------------------------------------------------- */
+/* -- Closures that were replaced while in use
+ * --------------------------------------------------------------------------- */
 
 struct reclaim {
 	struct hp_session *session;

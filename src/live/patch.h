@@ -24,7 +24,7 @@ struct hotpatch {
 	bool applied;
 };
 
-/* Adds a change; the patch takes the definition's reference, also on failure. HOTPATCH_EINVAL: it has one for the site. */
+/* Adds a change; the patch takes the definition's reference, also on failure. HOTPATCH_EINVAL: it has one. */
 int hp_patch_add(struct hotpatch *patch, struct hp_site *site, struct hp_definition *definition,
                  struct hp_err *err) HP_MUST_CHECK;
 

@@ -15,7 +15,7 @@
 #include "base/readers.h"
 #include "live/threads.h"
 
-/* -- Locks ---------------------------------------------------------------------------------------------------------- */
+/* -- Locks ------------------------------------------------------------------------------------------------------- */
 
 static _Atomic uint32_t turn; /* thread id of the owner; a futex */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
@@ -28,8 +28,9 @@ static int turn_take(const struct hp_request *request, struct hp_err *err)
 		if (atomic_compare_exchange_strong(&turn, &owner, self))
 			return 0;
 		if (owner == self)
-			return hp_err_set(err, HOTPATCH_ESTATE,
-			                  "a callback of a patch cannot apply or revert; do it after the call that runs it");
+			return hp_err_set(
+				err, HOTPATCH_ESTATE,
+				"a callback of a patch cannot apply or revert; do it after the call that runs it");
 		uint64_t now = hp_now();
 		if (request->mode == HOTPATCH_TRY || now >= request->deadline)
 			return hp_err_set(err, HOTPATCH_EBUSY, "thread %u is applying another patch", owner);
@@ -64,8 +65,8 @@ void hp_registry_leave(void)
 	pthread_mutex_unlock(&registry);
 }
 
-/* A child of fork has the forking thread alone: what others of the parent were doing is undone in it. The locks are taken
- * around fork so that what they protect is whole. */
+/* A child of fork has the forking thread alone: what others of the parent were doing is undone in it. The locks are
+ * taken around fork so that what they protect is whole. */
 static void before_fork(void)
 {
 	pthread_mutex_lock(&registry);
@@ -94,7 +95,7 @@ __attribute__((constructor)) static void prepare_process(void)
 	pthread_atfork(before_fork, after_fork, after_fork_in_child);
 }
 
-/* -- Sessions ------------------------------------------------------------------------------------------------------- */
+/* -- Sessions ---------------------------------------------------------------------------------------------------- */
 
 enum { TIMEOUT_MS = 5000, STALL_MS = 100, TIMEOUT_MAX_MS = 24 * 3600 * 1000 };
 
@@ -175,7 +176,8 @@ int hp_session_end(struct hp_session *session, int code)
 	return code;
 }
 
-/* -- What is in force -------------------------------------------------------------------------------------------------- */
+/* -- What is in force
+ * -------------------------------------------------------------------------------------------------- */
 
 /* One layer, copied so that the callback may change what it describes. */
 struct row {

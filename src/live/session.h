@@ -18,7 +18,7 @@ struct hp_session {
 	int saved_errno; /* the program's is left as it was */
 	bool has_turn;
 	struct hp_definition *discarded; /* to be destroyed when the turn is given back, chained by next */
-	struct hp_outcome *outcome; /* not on the stack, which is about to be searched for return addresses */
+	struct hp_outcome *outcome;      /* not on the stack, which is about to be searched for return addresses */
 	struct hp_err err;
 };
 

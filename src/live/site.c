@@ -7,7 +7,7 @@
 #include "base/inspector.h"
 #include "base/mapped.h"
 
-/* -- The registry: a hash table by entry that is only added to ------------------------------------------------------ */
+/* -- The registry: a hash table by entry that is only added to --------------------------------------------------- */
 
 /* Readers go without a lock: a table is published whole, and an outgrown one is kept for those still in it. */
 struct table {
@@ -89,7 +89,7 @@ int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg)
 	return result;
 }
 
-/* -- Recognising an entry ------------------------------------------------------------------------------------------- */
+/* -- Recognising an entry ---------------------------------------------------------------------------------------- */
 
 /* How many bytes before the entry belong to no function. */
 static size_t room_before(uintptr_t entry)
@@ -117,13 +117,14 @@ static int plan_entry(uintptr_t entry, const char *name, struct hp_entry *plan, 
 	case HP_ENTRY_PREPARED:
 		return 0;
 	case HP_ENTRY_BREAKPOINT:
-		return hp_err_set(err, HOTPATCH_ECODE, "a debugger's breakpoint stands at the entry of '%s'; take it away first",
-		                  name);
+		return hp_err_set(err, HOTPATCH_ECODE,
+		                  "a debugger's breakpoint stands at the entry of '%s'; take it away first", name);
 	default:
-		return hp_err_set(err, HOTPATCH_ENOTPREPARED,
-		                  "'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
-		                  "-fpatchable-function-entry=8,6 (with -fcf-protection: 7,5)", name,
-		                  hp_mapped_find(entry)->name);
+		return hp_err_set(
+			err, HOTPATCH_ENOTPREPARED,
+			"'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
+			"-fpatchable-function-entry=8,6 (with -fcf-protection: 7,5)",
+			name, hp_mapped_find(entry)->name);
 	}
 }
 
@@ -147,14 +148,15 @@ int hp_site_own_code(uintptr_t entry, const char *name, const struct hotpatch_ma
 	return 0;
 }
 
-/* -- Making a site -------------------------------------------------------------------------------------------------- */
+/* -- Making a site ----------------------------------------------------------------------------------------------- */
 
 /* The macro's argument may be an expression; then the symbol says more. */
 static char *choose_name(uintptr_t entry, const char *name)
 {
 	struct hp_place found;
 	const char *c = name;
-	while ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || *c == '_' || *c == ':' || (*c >= '0' && *c <= '9'))
+	while ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || *c == '_' || *c == ':' ||
+	       (*c >= '0' && *c <= '9'))
 		c++;
 	if (*c == 0)
 		return strdup(name);
@@ -226,9 +228,11 @@ static int site_check(const struct hp_site *site, struct hp_err *err)
 	              (site->prefix_set && holds(prefix_address(site), plan->new_prefix, plan->prefix_len));
 	if (prefix && holds(jump_address(site), plan->old_jump, HP_JUMP_SIZE))
 		return 0;
-	return hp_err_set(err, HOTPATCH_ECODE,
-	                  "the code at the entry of '%s' was changed by somebody else (a debugger, another copy of hotpatch, "
-	                  "the program itself)", site->name);
+	return hp_err_set(
+		err, HOTPATCH_ECODE,
+		"the code at the entry of '%s' was changed by somebody else (a debugger, another copy of hotpatch, "
+		"the program itself)",
+		site->name);
 }
 
 int hp_site_get(uintptr_t entry, const char *name, const struct hotpatch_marks *marks, struct hp_site **ret_site,
@@ -257,7 +261,7 @@ int hp_site_get(uintptr_t entry, const char *name, const struct hotpatch_marks *
 	return 0;
 }
 
-/* -- Layers --------------------------------------------------------------------------------------------------------- */
+/* -- Layers ------------------------------------------------------------------------------------------------------ */
 
 uintptr_t hp_site_target(const struct hp_site *site)
 {
@@ -326,7 +330,7 @@ __attribute__((noinline)) hotpatch_any hotpatch_original_at(hotpatch_any fn)
 	return site ? (hotpatch_any)beneath(site, caller) : fn;
 }
 
-/* -- Text ----------------------------------------------------------------------------------------------------------- */
+/* -- Text -------------------------------------------------------------------------------------------------------- */
 
 static bool wants_jump(const struct hp_site *site, bool redirect)
 {
@@ -347,8 +351,8 @@ static int write_jumps(struct hp_site *const *sites, size_t n, bool redirect, si
 	return error ? error : hp_barrier_code(err);
 }
 
-/* Nobody executes a prefix before the jump leads there. The jump's bytes are written as they are, so that what may fail (a
- * page that cannot be copied, a policy) fails now. */
+/* Nobody executes a prefix before the jump leads there. The jump's bytes are written as they are, so that what may fail
+ * (a page that cannot be copied, a policy) fails now. */
 static int write_prefix(struct hp_site *site, struct hp_text *text, struct hp_err *err)
 {
 	const struct hp_entry *plan = &site->plan;
@@ -395,7 +399,8 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 		any |= wants_jump(sites[i], false);
 	if (!any)
 		return;
-	if (write_jumps(sites, n, false, 0, text, &ignored) == 0 && write_jumps(sites, n, false, 1, text, &ignored) == 0)
+	if (write_jumps(sites, n, false, 0, text, &ignored) == 0 &&
+	    write_jumps(sites, n, false, 1, text, &ignored) == 0)
 		mark_redirected(sites, n, false);
 	for (size_t i = 0; i < n; i++)
 		if (sites[i]->prefix_set && !sites[i]->redirected)
@@ -436,13 +441,14 @@ void hp_sites_clear_unclean(struct hp_text *text)
 		next = site->next_unclean;
 		if (!site->redirected && site->prefix_set &&
 		    holds(prefix_address(site), site->plan.new_prefix, site->plan.prefix_len) &&
-		    hp_text_write(text, prefix_address(site), site->plan.old_prefix, site->plan.prefix_len, &ignored) == 0)
+		    hp_text_write(text, prefix_address(site), site->plan.old_prefix, site->plan.prefix_len, &ignored) ==
+		            0)
 			site->prefix_set = false;
 	}
 	unclean = NULL;
 }
 
-/* -- After fork ----------------------------------------------------------------------------------------------------- */
+/* -- After fork -------------------------------------------------------------------------------------------------- */
 
 /* The child has one thread, so nothing is executed while it is written. A prefix that may be in use is kept. */
 static int mend(struct hp_site *site, void *arg)

@@ -5,7 +5,8 @@
  *                  body: what the slot leads to while the original holds
  *
  * The entry's code changes when the first definition is put on the site and when the last is taken off; everything in
- * between is a store to the slot. A site lives for ever once its function was named: late threads may stand in its cell.
+ * between is a store to the slot. A site lives for ever once its function was named: late threads may stand in its
+ * cell.
  *
  *     layers:  original | patch A's definition | patch B's | ... the last is current
  *
@@ -51,7 +52,7 @@ struct hp_site {
 	_Atomic uintptr_t before, after;
 	_Atomic uint32_t gate_number;
 
-	uint32_t mark; /* of the operation at hand: its index + 1 */
+	uint32_t mark;                /* of the operation at hand: its index + 1 */
 	struct hp_site *next_unclean; /* prefix_set without redirected */
 };
 
@@ -84,8 +85,8 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 struct hp_site *hp_sites_unclean(void);
 void hp_sites_clear_unclean(struct hp_text *text);
 
-/* In a child of fork, where another thread of the parent was writing: text, slots and what is noted of them follow from the
- * layers again. */
+/* In a child of fork, where another thread of the parent was writing: text, slots and what is noted of them follow from
+ * the layers again. */
 void hp_sites_mend(void);
 
 /* Calls each for every site, in order of entry. */

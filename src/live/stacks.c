@@ -13,7 +13,7 @@
 #include "live/near.h"
 #include "live/text.h"
 
-/* -- Code of interest ---------------------------------------------------------------------------------------------- */
+/* -- Code of interest -------------------------------------------------------------------------------------------- */
 
 static int codes_add(struct hp_codes *codes, struct hp_code code, struct hp_err *err)
 {
@@ -97,7 +97,7 @@ static const struct hp_code *find(const struct hp_codes *codes, uintptr_t addres
 	return NULL;
 }
 
-/* -- Reading a stack: a window, so that neighbouring words cost one system call -------------------------------------- */
+/* -- Reading a stack: a window, so that neighbouring words cost one system call ---------------------------------- */
 
 struct window {
 	uintptr_t base;
@@ -120,7 +120,7 @@ static bool window_read(uintptr_t address, uintptr_t *ret_word, void *arg)
 	return true;
 }
 
-/* -- Where stacks end ---------------------------------------------------------------------------------------------- */
+/* -- Where stacks end -------------------------------------------------------------------------------------------- */
 
 extern void *__libc_stack_end __attribute__((weak)); /* glibc: where the first thread's stack began */
 
@@ -130,7 +130,8 @@ uintptr_t hp_stack_top(int tid)
 {
 	uintptr_t head = 0, size = 0;
 	if (tid == (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0))
-		return &__libc_stack_end && __libc_stack_end ? (uintptr_t)__libc_stack_end : getauxval(AT_EXECFN) & ~7ul;
+		return &__libc_stack_end && __libc_stack_end ? (uintptr_t)__libc_stack_end
+		                                             : getauxval(AT_EXECFN) & ~7ul;
 	if (hp_syscall(SYS_get_robust_list, tid, (long)&head, (long)&size, 0, 0, 0) != 0)
 		return 0;
 	return head & ~(sizeof(uintptr_t) - 1);
@@ -143,8 +144,8 @@ void hp_stack_set_restorer(uintptr_t address)
 	atomic_store(&restorer, address);
 }
 
-/* Announced stacks: a table that only grows; an empty place has size 0. Base is set before size and cleared after it, so
- * that whoever sees a size sees its base. */
+/* Announced stacks: a table that only grows; an empty place has size 0. Base is set before size and cleared after it,
+ * so that whoever sees a size sees its base. */
 struct announced {
 	_Atomic uintptr_t base;
 	_Atomic size_t size;
@@ -183,7 +184,7 @@ static uintptr_t native_low(uintptr_t top)
 	return low;
 }
 
-/* -- Scan ---------------------------------------------------------------------------------------------------------- */
+/* -- Scan -------------------------------------------------------------------------------------------------------- */
 
 enum { STRETCH_MAX = 64 << 20, PENDING_MAX = 8 };
 
@@ -278,13 +279,14 @@ enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr
 			return HP_MAYBE;
 		if (top ? at < top && end >= top : end < limit)
 			complete = true;
-		else if (top && limit == announced_end(at)) /* a coroutine: its thread's own stack, as far as it may go */
+		else if (top &&
+		         limit == announced_end(at)) /* a coroutine: its thread's own stack, as far as it may go */
 			scan_add(&s, 0, native_low(top));
 	}
 	return complete && !s.overflow ? HP_OUT : HP_UNKNOWN;
 }
 
-/* -- Walk ---------------------------------------------------------------------------------------------------------- */
+/* -- Walk -------------------------------------------------------------------------------------------------------- */
 
 enum { WALK_MAX = 1 << 20, PREFIX_MAX = 16 };
 
@@ -353,7 +355,7 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 	return HP_UNKNOWN;
 }
 
-/* -- Announced stacks ---------------------------------------------------------------------------------------------- */
+/* -- Announced stacks -------------------------------------------------------------------------------------------- */
 
 enum hp_answer hp_stack_scan_announced(const struct hp_codes *codes)
 {
@@ -393,8 +395,10 @@ int hotpatch_stack_add(const void *base, size_t size)
 {
 	struct hp_err err;
 	if (!base || size < sizeof(uintptr_t) || (uintptr_t)base % sizeof(uintptr_t) != 0)
-		return hp_report(hp_err_set(&err, HOTPATCH_EINVAL, "%zu bytes at %p are no stack: it must be aligned and not empty",
-		                            size, base), &err);
+		return hp_report(hp_err_set(&err, HOTPATCH_EINVAL,
+		                            "%zu bytes at %p are no stack: it must be aligned and not empty", size,
+		                            base),
+		                 &err);
 	pthread_mutex_lock(&announced_lock);
 	struct announced *place = announced_place(0);
 	if (place) {

@@ -2,9 +2,9 @@
  *
  * Two ways, from cheap to exact:
  *
- *   scan   every word from the stack pointer up is compared with the code. That none lies in it is a proof that no frame
- *          does; that one does proves nothing, since return addresses stay behind in dead slots.
- *   walk   from frame to frame by .eh_frame, which needs the thread held, or at least all registers that matter.
+ *   scan   every word from the stack pointer up is compared with the code. That none lies in it is a proof that no
+ * frame does; that one does proves nothing, since return addresses stay behind in dead slots. walk   from frame to
+ * frame by .eh_frame, which needs the thread held, or at least all registers that matter.
  *
  *     higher addresses
  *     +-----------------+ top: thread descriptor, or the program's arguments        a signal frame:
@@ -31,9 +31,10 @@
 
 /* A stretch of code that somebody wants to know nobody is in. */
 struct hp_code {
-	uintptr_t ip_low, ip_high;     /* instruction pointers inside: [ip_low, ip_high) */
-	uintptr_t word_low, word_high; /* words on a stack that may be return addresses into it: [word_low, word_high) */
-	uint32_t owner;                /* whose code: for the caller */
+	uintptr_t ip_low, ip_high; /* instruction pointers inside: [ip_low, ip_high) */
+	uintptr_t word_low,
+		word_high; /* words on a stack that may be return addresses into it: [word_low, word_high) */
+	uint32_t owner;    /* whose code: for the caller */
 };
 
 struct hp_codes {
@@ -44,8 +45,8 @@ struct hp_codes {
 
 #define HP_OWNER_GATE UINT32_MAX
 
-/* The code [low, high) of a function, which stays mapped. entry_is_out: a thread exactly at low has not entered yet, since the entry is
- * redirected. HOTPATCH_ENOMEM. */
+/* The code [low, high) of a function, which stays mapped. entry_is_out: a thread exactly at low has not entered yet,
+ * since the entry is redirected. HOTPATCH_ENOMEM. */
 int hp_codes_add_function(struct hp_codes *codes, uintptr_t low, uintptr_t high, bool entry_is_out, uint32_t owner,
                           struct hp_err *err) HP_MUST_CHECK;
 /* One instruction at `at`, which makes no calls: only instruction pointers can be there. */
@@ -71,8 +72,9 @@ struct hp_walk {
 	uintptr_t frames[HP_FRAMES_MAX]; /* instruction pointer and return addresses */
 };
 
-/* HP_OUT, HP_IN or HP_UNKNOWN: also when the outermost frame does not lie below `top`, since then the walk was on a stack
- * that somebody switched to. walk may be NULL where only the answer matters: then it ends at the first frame inside. */
+/* HP_OUT, HP_IN or HP_UNKNOWN: also when the outermost frame does not lie below `top`, since then the walk was on a
+ * stack that somebody switched to. walk may be NULL where only the answer matters: then it ends at the first frame
+ * inside. */
 enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *regs, uintptr_t top,
                              struct hp_walk *walk);
 

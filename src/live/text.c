@@ -12,7 +12,7 @@
 
 #include "arch/arch.h"
 
-/* -- Writing ------------------------------------------------------------------------------------------------------- */
+/* -- Writing ----------------------------------------------------------------------------------------------------- */
 
 void hp_text_open(struct hp_text *text)
 {
@@ -50,17 +50,21 @@ static int write_page(uintptr_t address, const uint8_t *bytes, size_t n, struct 
 	uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE), page = address & ~(page_size - 1);
 	int protection;
 	if (!find_protection(address, &protection))
-		return hp_err_set(err, HOTPATCH_ETEXT,
-		                  "program text cannot be written: /proc/thread-self/mem is refused, and without /proc/thread-self/maps "
-		                  "the protection of %#lx is not known", (unsigned long)page);
+		return hp_err_set(
+			err, HOTPATCH_ETEXT,
+			"program text cannot be written: /proc/thread-self/mem is refused, and without /proc/thread-self/maps "
+			"the protection of %#lx is not known",
+			(unsigned long)page);
 	if (mprotect((void *)page, page_size, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
-		return hp_err_system(err, HOTPATCH_ETEXT, errno,
-		                     "program text cannot be written: both /proc/thread-self/mem (proc_mem.force_override, a "
-		                     "non-dumpable process) and mprotect (seccomp, SELinux, PR_SET_MDWE) are refused");
+		return hp_err_system(
+			err, HOTPATCH_ETEXT, errno,
+			"program text cannot be written: both /proc/thread-self/mem (proc_mem.force_override, a "
+			"non-dumpable process) and mprotect (seccomp, SELinux, PR_SET_MDWE) are refused");
 	for (size_t i = 0; i < n; i++)
 		((volatile uint8_t *)address)[i] = bytes[i];
 	if (mprotect((void *)page, page_size, protection) != 0)
-		return hp_err_system(err, HOTPATCH_ETEXT, errno, "the protection of a page of text cannot be given back");
+		return hp_err_system(err, HOTPATCH_ETEXT, errno,
+		                     "the protection of a page of text cannot be given back");
 	return 0;
 }
 
@@ -92,7 +96,7 @@ int hp_text_write(struct hp_text *text, uintptr_t address, const void *bytes, si
 	return error;
 }
 
-/* -- Reading ------------------------------------------------------------------------------------------------------- */
+/* -- Reading ----------------------------------------------------------------------------------------------------- */
 
 size_t hp_memory_read_some(uintptr_t address, void *buffer, size_t n)
 {
@@ -107,7 +111,7 @@ bool hp_memory_read(uintptr_t address, void *buffer, size_t n)
 	return hp_memory_read_some(address, buffer, n) == n;
 }
 
-/* -- Barriers ------------------------------------------------------------------------------------------------------ */
+/* -- Barriers ---------------------------------------------------------------------------------------------------- */
 
 /* Registering is cheap while the process has one thread and takes an RCU grace period later: so when we are loaded. */
 __attribute__((constructor)) static void register_barrier(void)
@@ -123,8 +127,9 @@ int hp_barrier_code(struct hp_err *err)
 		result = hp_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0);
 	}
 	if (result != 0)
-		return hp_err_system(err, HOTPATCH_ESYSTEM, (int)-result,
-		                     "membarrier(PRIVATE_EXPEDITED_SYNC_CORE), which makes other processors see new code, "
-		                     "is refused (a kernel before 4.16, or a seccomp filter)");
+		return hp_err_system(
+			err, HOTPATCH_ESYSTEM, (int)-result,
+			"membarrier(PRIVATE_EXPEDITED_SYNC_CORE), which makes other processors see new code, "
+			"is refused (a kernel before 4.16, or a seccomp filter)");
 	return 0;
 }

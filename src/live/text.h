@@ -1,9 +1,9 @@
 /* text - bytes into code, and bytes out of memory that may vanish.
  *
- * Program text is written through /proc/thread-self/mem, opened for the occasion (a descriptor kept across fork would write
- * into the parent); the kernel then writes private copies of pages that stay unwritable for the program, also under
- * PR_SET_MDWE and mseal. Where the kernel refuses that, the page is made writable and executable, written, and given
- * back the protection it had.
+ * Program text is written through /proc/thread-self/mem, opened for the occasion (a descriptor kept across fork would
+ * write into the parent); the kernel then writes private copies of pages that stay unwritable for the program, also
+ * under PR_SET_MDWE and mseal. Where the kernel refuses that, the page is made writable and executable, written, and
+ * given back the protection it had.
  *
  * Both name the calling thread, not the process: what is in /proc/self is the first thread's, and that may have exited.
  *
@@ -26,18 +26,18 @@ struct hp_text {
 void hp_text_open(struct hp_text *text);
 void hp_text_close(struct hp_text *text);
 
-/* Writes n bytes; one byte is written at once, more may be seen torn by a thread that executes them. HOTPATCH_ETEXT with
- * the policy that stands in the way. */
-int hp_text_write(struct hp_text *text, uintptr_t address, const void *bytes, size_t n, struct hp_err *err)
-	HP_MUST_CHECK;
+/* Writes n bytes; one byte is written at once, more may be seen torn by a thread that executes them. HOTPATCH_ETEXT
+ * with the policy that stands in the way. */
+int hp_text_write(struct hp_text *text, uintptr_t address, const void *bytes, size_t n,
+                  struct hp_err *err) HP_MUST_CHECK;
 
 /* All n bytes, or false. Async-signal-safe; errno stays. */
 bool hp_memory_read(uintptr_t address, void *buffer, size_t n);
 /* As many as can be had, from the first on. Async-signal-safe; errno stays. */
 size_t hp_memory_read_some(uintptr_t address, void *buffer, size_t n);
 
-/* When it returns 0, every thread of the process that runs on has executed a serialising instruction since: no processor
- * still holds old code (membarrier(2), PRIVATE_EXPEDITED_SYNC_CORE). */
+/* When it returns 0, every thread of the process that runs on has executed a serialising instruction since: no
+ * processor still holds old code (membarrier(2), PRIVATE_EXPEDITED_SYNC_CORE). */
 int hp_barrier_code(struct hp_err *err) HP_MUST_CHECK;
 
 #endif

@@ -24,7 +24,7 @@ uint64_t hp_now(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* -- The list ------------------------------------------------------------------------------------------------------ */
+/* -- The list ---------------------------------------------------------------------------------------------------- */
 
 static size_t thread_count(int task)
 {
@@ -106,8 +106,8 @@ static size_t list_once(struct hp_threads *threads)
 	threads->n = 0;
 	lseek(threads->task, 0, SEEK_SET);
 	for (;;) {
-		long got = hp_syscall(SYS_getdents64, threads->task, (long)threads->entries, (long)threads->entries_size, 0,
-		                      0, 0);
+		long got = hp_syscall(SYS_getdents64, threads->task, (long)threads->entries,
+		                      (long)threads->entries_size, 0, 0, 0);
 		if (got <= 0)
 			return got < 0 ? 0 : seen;
 		for (long at = 0; at < got;) {
@@ -124,8 +124,8 @@ static size_t list_once(struct hp_threads *threads)
 	}
 }
 
-/* The kernel lists threads in order of creation, but ends early when the one it stands at exits. So a pass is complete if
- * it saw at least as many as there were when it began: newer threads come last, and a short list lacks the last. */
+/* The kernel lists threads in order of creation, but ends early when the one it stands at exits. So a pass is complete
+ * if it saw at least as many as there were when it began: newer threads come last, and a short list lacks the last. */
 bool hp_threads_list(struct hp_threads *threads)
 {
 	for (int attempt = 0; attempt < 100; attempt++) {
@@ -138,7 +138,7 @@ bool hp_threads_list(struct hp_threads *threads)
 	return false;
 }
 
-/* -- Looking at one ------------------------------------------------------------------------------------------------- */
+/* -- Looking at one ---------------------------------------------------------------------------------------------- */
 
 /* clock_getcpuclockid(3) of a thread by id: CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED (kernel, posix-timers_types.h). */
 uint64_t hp_thread_clock(int tid)

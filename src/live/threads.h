@@ -5,8 +5,8 @@
  *                   gone: out
  *
  * A thread blocked in a system call is read through /proc/self/task/TID/syscall, which gives its instruction and stack
- * pointers while it does not run (kernel, lib/syscall.c: task_current_syscall). Its CPU clock is the same before and after
- * only if it did not run in between, so that what was read belongs together.
+ * pointers while it does not run (kernel, lib/syscall.c: task_current_syscall). Its CPU clock is the same before and
+ * after only if it did not run in between, so that what was read belongs together.
  *
  * Nothing here allocates after hp_threads_open: it is used while callers are held.
  */
@@ -71,8 +71,8 @@ void hp_thread_look(struct hp_threads *threads, struct hp_thread *thread, const 
 /* Whether a blocked thread has run since its verdict was found. */
 bool hp_thread_has_run(const struct hp_thread *thread);
 
-/* Whether the thread was found out and has slept since, so that it still is. `hint`, 0 at first, follows a second list through
- * the first, since both are in one order. */
+/* Whether the thread was found out and has slept since, so that it still is. `hint`, 0 at first, follows a second list
+ * through the first, since both are in one order. */
 bool hp_threads_slept_out(const struct hp_threads *threads, int tid, size_t *hint);
 
 /* Turns the answer of a walk into a verdict. */

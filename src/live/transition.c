@@ -17,8 +17,8 @@
  * begins outside. The stores to the slots need no barrier of their own: every thread was in the kernel between them and
  * its answer (blocked, or interrupted by the signal), so its later loads see them.
  *
- * From close to open nothing is allocated, no stdio is used, no lock is taken that a held caller may own, and the thread
- * itself takes no signals: a handler of its own could call a changing function and wait for itself.
+ * From close to open nothing is allocated, no stdio is used, no lock is taken that a held caller may own, and the
+ * thread itself takes no signals: a handler of its own could call a changing function and wait for itself.
  *
  * DRAIN and FORCE close nothing: slots lead to the gate, which passes callers on to the old definitions until one store
  * opens it to the new; DRAIN then asks until all have left, FORCE does not ask. Revert is the same machine.
@@ -65,7 +65,7 @@ void hp_layers_unlock(void)
 	pthread_mutex_unlock(&layers_lock);
 }
 
-/* -- prepare: NEW -> READY ------------------------------------------------------------------------------------------- */
+/* -- prepare: NEW -> READY --------------------------------------------------------------------------------------- */
 
 static int add_definition(struct hp_codes *codes, const struct hp_definition *definition, uint32_t owner,
                           struct hp_err *err)
@@ -75,8 +75,8 @@ static int add_definition(struct hp_codes *codes, const struct hp_definition *de
 		error = hp_codes_add_function(codes, definition->parts.v[i].low, definition->parts.v[i].high,
 		                              definition->is_original && i == 0, owner, err);
 	if (!error && definition->landing)
-		error = hp_codes_add_function(codes, definition->landing, definition->landing + HP_CLOSURE_CODE, false, owner,
-		                              err);
+		error = hp_codes_add_function(codes, definition->landing, definition->landing + HP_CLOSURE_CODE, false,
+		                              owner, err);
 	return error;
 }
 
@@ -84,8 +84,8 @@ static int add_original(struct hp_codes *codes, const struct hp_site *site, uint
 {
 	int error = add_definition(codes, &site->original, owner, err);
 	if (!error && site->plan.cet)
-		error = hp_codes_add_function(codes, site->cell.code + HP_CELL_BODY, site->cell.code + HP_CELL_BODY_END, false,
-		                              owner, err);
+		error = hp_codes_add_function(codes, site->cell.code + HP_CELL_BODY, site->cell.code + HP_CELL_BODY_END,
+		                              false, owner, err);
 	return error;
 }
 
@@ -121,8 +121,8 @@ static int add_prefix(struct hp_codes *codes, const struct hp_site *site, struct
 	return hp_codes_add_instruction(codes, at, HP_OWNER_GATE, err);
 }
 
-/* Old definitions, the gate, and the prefixes that shall be cleared afterwards: a thread before one of those is, like one
- * in the gate, on its way to somewhere else. */
+/* Old definitions, the gate, and the prefixes that shall be cleared afterwards: a thread before one of those is, like
+ * one in the gate, on its way to somewhere else. */
 static int collect_code(struct transition *t, struct hp_err *err)
 {
 	int error = hp_gate_add_code(&t->codes, err);
@@ -164,7 +164,7 @@ static void threads_free(void *memory)
 	free(memory);
 }
 
-/* -- The calling thread itself ---------------------------------------------------------------------------------------- */
+/* -- The calling thread itself ----------------------------------------------------------------------------------- */
 
 static const char *owner_name(const struct transition *t, const struct hp_walk *walk)
 {
@@ -209,7 +209,8 @@ static bool self_is_active(struct transition *t)
 	return true;
 }
 
-/* -- One attempt: READY -> GATED -> DRAINED, or back ------------------------------------------------------------------- */
+/* -- One attempt: READY -> GATED -> DRAINED, or back
+ * ------------------------------------------------------------------- */
 
 /* Announced stacks belong to no thread: they are looked at when all threads are out. */
 static bool stacks_are_clear(struct transition *t)
@@ -249,10 +250,10 @@ static int open_threads(struct transition *t, struct hp_err *err)
 
 static void close_threads(struct transition *t)
 {
-	if (t->threads) {
-		hp_threads_close_files(t->threads);
-		hp_readers_retire(t->threads, threads_free);
-	}
+	if (!t->threads)
+		return;
+	hp_threads_close_files(t->threads);
+	hp_readers_retire(t->threads, threads_free);
 	t->threads = NULL;
 }
 
@@ -399,15 +400,15 @@ static int run_gated(struct transition *t, struct hp_err *err)
 			return 0; /* t->threads stays, for clear_prefixes */
 		}
 		bool again = t->request->mode == HOTPATCH_WAIT && hp_now() < t->request->deadline;
-		if (again)
-			let_callers_on(t);
-		close_threads(t);
 		if (!again)
 			return refuse(t, err);
+		let_callers_on(t);
+		close_threads(t);
 	}
 }
 
-/* -- DRAIN and FORCE --------------------------------------------------------------------------------------------------- */
+/* -- DRAIN and FORCE
+ * --------------------------------------------------------------------------------------------------- */
 
 static void switch_at_once(struct transition *t)
 {
@@ -431,7 +432,9 @@ static bool wait_until_left(struct transition *t, bool self_active)
 	bool listed = hp_threads_list(t->threads), left = false;
 	if (listed) {
 		hp_ask_begin(t->threads, &t->codes);
-		left = hp_ask_all(t->threads, &t->codes, &(struct hp_patience){t->request->deadline, self_active, false}) && !self_active && stacks_are_clear(t);
+		left = hp_ask_all(t->threads, &t->codes,
+		                  &(struct hp_patience){t->request->deadline, self_active, false}) &&
+		       !self_active && stacks_are_clear(t);
 		hp_ask_end(t->threads);
 	}
 	for (size_t i = 0; i < t->threads->n && !left; i++)
@@ -455,7 +458,8 @@ static int run_at_once(struct transition *t, struct hp_err *err)
 	                  t->sites[0]->name, self_active ? ", the calling one among them" : "");
 }
 
-/* -- After: prefixes that nobody needs any more ------------------------------------------------------------------------ */
+/* -- After: prefixes that nobody needs any more
+ * ------------------------------------------------------------------------ */
 
 /* One look, without holding anybody: true if no thread is in the code. */
 static bool nobody_is_in(struct hp_codes *codes)
@@ -474,7 +478,9 @@ static bool nobody_is_in(struct hp_codes *codes)
 		block_signals(&mask);
 		if (hp_threads_list(t->threads)) {
 			hp_ask_begin(t->threads, &t->codes);
-			clear = hp_ask_all(t->threads, &t->codes, &(struct hp_patience){hp_now() + 100 * (uint64_t)MS, true, false}) && stacks_are_clear(t);
+			clear = hp_ask_all(t->threads, &t->codes,
+			                   &(struct hp_patience){hp_now() + 100 * (uint64_t)MS, true, false}) &&
+			        stacks_are_clear(t);
 			hp_ask_end(t->threads);
 		}
 		restore_signals(&mask);
@@ -505,8 +511,8 @@ static bool all_are_seen_out(const struct transition *t, const struct hp_codes *
 }
 
 /* A thread may stand before the one instruction of a prefix, having executed the jump before it was undone. After a
- * failure the text has to be as it was, so running threads are asked; else what cannot be cleared now waits for the next
- * operation. */
+ * failure the text has to be as it was, so running threads are asked; else what cannot be cleared now waits for the
+ * next operation. */
 static void clear_prefixes(struct transition *t)
 {
 	struct hp_codes codes = {0};
@@ -535,15 +541,18 @@ bool hp_definition_is_left(const struct hp_definition *definition)
 	return left;
 }
 
-/* -- The run ------------------------------------------------------------------------------------------------------------ */
+/* -- The run
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static int run(struct transition *t, struct hp_err *err)
 {
 	bool gated = t->request->mode == HOTPATCH_WAIT || t->request->mode == HOTPATCH_TRY;
 	if (gated && self_is_active(t))
-		return hp_err_set(err, HOTPATCH_EDEADLK,
-		                  "'%s' cannot be replaced by a thread that is in it: it would wait for itself; call this from "
-		                  "outside, or use HOTPATCH_FORCE", t->outcome->obstacles[0].function);
+		return hp_err_set(
+			err, HOTPATCH_EDEADLK,
+			"'%s' cannot be replaced by a thread that is in it: it would wait for itself; call this from "
+			"outside, or use HOTPATCH_FORCE",
+			t->outcome->obstacles[0].function);
 	int error = hp_sites_redirect(t->sites, t->n, &t->text, err);
 	if (!error)
 		error = gated ? run_gated(t, err) : run_at_once(t, err);

@@ -1,4 +1,4 @@
-/* transition - what takes a set of changes from prepared to live: gate, drain, open. See transition.c for the states. */
+/* transition - what takes a set of changes from prepared to live: gate, drain, open. transition.c has the states. */
 #ifndef HP_LIVE_TRANSITION_H
 #define HP_LIVE_TRANSITION_H
 
@@ -18,23 +18,23 @@ struct hp_change {
 
 struct hp_request {
 	enum hotpatch_mode mode;
-	uint64_t deadline; /* CLOCK_MONOTONIC, ns */
-	uint64_t stall;    /* longest a caller is held in one attempt, ns */
+	uint64_t deadline;   /* CLOCK_MONOTONIC, ns */
+	uint64_t stall;      /* longest a caller is held in one attempt, ns */
 	unsigned timeout_ms; /* for the sentence */
 };
 
 enum { HP_OBSTACLES_MAX = 32 };
 
 struct hp_outcome {
-	bool live;    /* the change holds */
-	bool drained; /* and nobody is in what it replaced */
+	bool live;          /* the change holds */
+	bool drained;       /* and nobody is in what it replaced */
 	size_t n_obstacles; /* who was in the way, if not */
 	struct hp_obstacle obstacles[HP_OBSTACLES_MAX];
 	uintptr_t frames[HP_OBSTACLES_MAX][HP_FRAMES_MAX];
 };
 
-/* Makes the changes live. Returns 0, HOTPATCH_EDEADLK, EBUSY or ETIMEDOUT (nothing changed), HOTPATCH_EINPROGRESS (live,
- * not drained), or why it could not be prepared. The caller has the turn; every site has room for its layers. */
+/* Makes the changes live. Returns 0, HOTPATCH_EDEADLK, EBUSY or ETIMEDOUT (nothing changed), HOTPATCH_EINPROGRESS
+ * (live, not drained), or why it could not be prepared. The caller has the turn; every site has room for its layers. */
 int hp_transition_run(struct hp_change *changes, size_t n, const struct hp_request *request,
                       struct hp_outcome *ret_outcome, struct hp_err *err) HP_MUST_CHECK;
 

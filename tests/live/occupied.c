@@ -69,12 +69,18 @@ static void *occupant(void *arg)
 	return (void *)(intptr_t)occupied(true);
 }
 
+/* A running thread answers only when it gets a processor, which on a busy machine may be after the deadline: then it
+ * stands in the way without frames. */
 static void check_occupant(void)
 {
-	const struct hotpatch_blocker *blocker = CHECK_BLOCKER(inside, "occupied");
+	const struct hotpatch_blocker *blocker = hotpatch_error()->blockers;
 
 	CHECK_INT(hotpatch_error()->n_blockers, 1);
+	CHECK_INT(blocker->thread, inside);
 	CHECK_STR(blocker->name, "occupant");
+	if (atomic_load(&spin) && strstr(blocker->reason, "not answered") != NULL)
+		return;
+	CHECK_BLOCKER(inside, "occupied");
 	CHECK_SAYS("occupied");
 	CHECK(blocker->frames[0].address != 0);
 }

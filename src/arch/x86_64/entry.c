@@ -53,7 +53,7 @@ enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, co
 	memcpy(entry.old_prefix, before + n_before - prefix, prefix);
 	memcpy(entry.old_jump, at + jump_at, HP_JUMP_SIZE);
 	entry.new_jump[0] = JMP_SHORT;
-	entry.new_jump[1] = (uint8_t)-(prefix + jump_at + HP_JUMP_SIZE);
+	entry.new_jump[1] = (uint8_t)(0 - (prefix + jump_at + HP_JUMP_SIZE));
 	*ret_entry = entry;
 	return HP_ENTRY_PREPARED;
 }
@@ -95,7 +95,7 @@ bool hp_arch_may_end_in_call(const uint8_t *before_end)
 {
 	if (before_end[3] == 0xe8) /* call rel32 */
 		return true;
-	for (int length = 2; length <= 7; length++) { /* call through a register or memory: FF /2, with or without REX */
+	for (int length = 2; length <= 7; length++) { /* through a register or memory: FF /2, with or without REX */
 		const uint8_t *at = before_end + 8 - length;
 		if (at[0] == 0xff && (at[1] >> 3 & 7) == 2)
 			return true;

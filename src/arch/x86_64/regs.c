@@ -61,8 +61,8 @@ bool hp_arch_regs_leave_entry(struct hp_regs *regs, hp_cfi_read read, void *arg)
 }
 
 /* Word 1 is uc_flags, 2 uc_link, 3 to 5 uc_stack, and from 6 on the registers as in REG_R8 ... (kernel,
- * arch/x86/include/uapi/asm/sigcontext.h, arch/x86/kernel/signal_64.c). The kernel writes 0 as the link, and as the code
- * segment the one of 64-bit user code: stale words behind a stale restorer seldom look like that. */
+ * arch/x86/include/uapi/asm/sigcontext.h, arch/x86/kernel/signal_64.c). The kernel writes 0 as the link, and as the
+ * code segment the one of 64-bit user code: stale words behind a stale restorer seldom look like that. */
 bool hp_arch_signal_frame(const uintptr_t words[HP_SIGFRAME_WORDS], uintptr_t *ret_ip, uintptr_t *ret_sp)
 {
 	const uintptr_t *regs = words + 6;
@@ -106,7 +106,7 @@ long hp_syscall(long number, long a, long b, long c, long d, long e, long f)
 	return result;
 }
 
-/* -- What gate.S needs to know of the processor -------------------------------------------------------------------- */
+/* -- What gate.S needs to know of the processor ------------------------------------------------------------------ */
 
 enum { SAVE_FXSAVE, SAVE_XSAVE, SAVE_XSAVEC };
 
@@ -133,7 +133,7 @@ void hp_arch_gate_init(void)
 	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
 		return;
 	hp_gate_save_mask = SAVE_STATES & enabled_states();
-	/* EBX of leaf 0xd, 0: the size of all enabled states in the standard format, an upper bound of the compact one. */
+	/* EBX of leaf 0xd, 0: the size of all enabled states in the standard format; the compact one is smaller. */
 	__cpuid_count(0xd, 0, a, b, c, d);
 	hp_gate_save_size = b;
 	__cpuid_count(0xd, 1, a, b, c, d);
