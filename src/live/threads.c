@@ -155,6 +155,14 @@ bool hp_thread_has_run(const struct hp_thread *thread)
 	return hp_thread_clock(thread->tid) != thread->clock;
 }
 
+bool hp_threads_any_told(const struct hp_threads *threads)
+{
+	for (size_t i = 0; i < threads->n; i++)
+		if (threads->v[i].verdict != HP_VERDICT_OUT && threads->v[i].walk.n_frames > 0)
+			return true;
+	return false;
+}
+
 bool hp_threads_slept_out(const struct hp_threads *threads, int tid, size_t *hint)
 {
 	for (size_t i = 0; i < threads->n; i++) {

@@ -75,6 +75,9 @@ bool hp_thread_has_run(const struct hp_thread *thread);
  * through the first, since both are in one order. */
 bool hp_threads_slept_out(const struct hp_threads *threads, int tid, size_t *hint);
 
+/* Whether of any thread that is not out it is known where it is. */
+bool hp_threads_any_told(const struct hp_threads *threads);
+
 /* Turns the answer of a walk into a verdict. */
 void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer);
 

@@ -209,8 +209,7 @@ static bool self_is_active(struct transition *t)
 	return true;
 }
 
-/* -- One attempt: READY -> GATED -> DRAINED, or back
- * ------------------------------------------------------------------- */
+/* -- One attempt: READY -> GATED -> DRAINED, or back ------------------------------------------------------------- */
 
 /* Announced stacks belong to no thread: they are looked at when all threads are out. */
 static bool stacks_are_clear(struct transition *t)
@@ -289,15 +288,18 @@ static void open_gate(struct transition *t)
 	t->outcome->live = true;
 }
 
-static void note_obstacles(struct transition *t)
+/* What an earlier attempt found out (`known` obstacles) says more than that nobody answered in this one. */
+static void note_obstacles(struct transition *t, size_t known)
 {
-	t->outcome->n_obstacles = 0;
+	if (known && !hp_threads_any_told(t->threads)) {
+		t->outcome->n_obstacles = known;
+		return;
+	}
 	for (size_t i = 0; i < t->threads->n; i++) {
 		const struct hp_thread *thread = &t->threads->v[i];
-		if (thread->verdict == HP_VERDICT_OUT)
-			continue;
 		const char *reason = *thread->reason ? thread->reason : "runs, has not answered and may be in";
-		add_obstacle(t, thread->tid, false, reason, owner_name(t, &thread->walk), &thread->walk);
+		if (thread->verdict != HP_VERDICT_OUT)
+			add_obstacle(t, thread->tid, false, reason, owner_name(t, &thread->walk), &thread->walk);
 	}
 }
 
@@ -335,6 +337,7 @@ static bool attempt(struct transition *t)
 	enlist(t);
 	close_gate(t);
 	bool listed = hp_threads_list(t->threads), drained = false;
+	size_t known = t->outcome->n_obstacles;
 	t->outcome->n_obstacles = 0;
 	if (listed) {
 		hp_ask_begin(t->threads, &t->codes);
@@ -349,7 +352,7 @@ static bool attempt(struct transition *t)
 	if (listed)
 		hp_ask_end(t->threads);
 	if (!drained && t->outcome->n_obstacles == 0)
-		note_obstacles(t);
+		note_obstacles(t, known);
 	restore_signals(&mask);
 	return drained;
 }
@@ -407,8 +410,7 @@ static int run_gated(struct transition *t, struct hp_err *err)
 	}
 }
 
-/* -- DRAIN and FORCE
- * --------------------------------------------------------------------------------------------------- */
+/* -- DRAIN and FORCE --------------------------------------------------------------------------------------------- */
 
 static void switch_at_once(struct transition *t)
 {
@@ -437,10 +439,8 @@ static bool wait_until_left(struct transition *t, bool self_active)
 		       !self_active && stacks_are_clear(t);
 		hp_ask_end(t->threads);
 	}
-	for (size_t i = 0; i < t->threads->n && !left; i++)
-		if (t->threads->v[i].verdict != HP_VERDICT_OUT)
-			add_obstacle(t, t->threads->v[i].tid, false, t->threads->v[i].reason,
-			             owner_name(t, &t->threads->v[i].walk), &t->threads->v[i].walk);
+	if (!left)
+		note_obstacles(t, 0);
 	return left;
 }
 
@@ -458,8 +458,7 @@ static int run_at_once(struct transition *t, struct hp_err *err)
 	                  t->sites[0]->name, self_active ? ", the calling one among them" : "");
 }
 
-/* -- After: prefixes that nobody needs any more
- * ------------------------------------------------------------------------ */
+/* -- After: prefixes that nobody needs any more ------------------------------------------------------------------ */
 
 /* One look, without holding anybody: true if no thread is in the code. */
 static bool nobody_is_in(struct hp_codes *codes)
@@ -541,8 +540,7 @@ bool hp_definition_is_left(const struct hp_definition *definition)
 	return left;
 }
 
-/* -- The run
- * ------------------------------------------------------------------------------------------------------------ */
+/* -- The run ----------------------------------------------------------------------------------------------------- */
 
 static int run(struct transition *t, struct hp_err *err)
 {

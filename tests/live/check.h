@@ -269,7 +269,8 @@ UNUSED static const struct hotpatch_blocker *check_blocker(const char *file, int
 	if (blocker == NULL)
 		check_fail(file, line, "none of the %zu blockers is thread %d", error->n_blockers, tid);
 	if (strcmp(blocker->function, function) != 0)
-		check_fail(file, line, "the blocker is in '%s', not in '%s'", blocker->function, function);
+		check_fail(file, line, "the blocker is in '%s', not in '%s': %s", blocker->function, function,
+		           error->message);
 	if (blocker->reason == NULL || blocker->reason[0] == '\0')
 		check_fail(file, line, "the blocker has no reason");
 	if (blocker->n_frames == 0 || blocker->frames == NULL)

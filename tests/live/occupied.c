@@ -78,7 +78,7 @@ static void check_occupant(void)
 	CHECK_INT(hotpatch_error()->n_blockers, 1);
 	CHECK_INT(blocker->thread, inside);
 	CHECK_STR(blocker->name, "occupant");
-	if (atomic_load(&spin) && strstr(blocker->reason, "not answered") != NULL)
+	if (atomic_load(&spin) && strstr(blocker->reason, "may be in") != NULL)
 		return;
 	CHECK_BLOCKER(inside, "occupied");
 	CHECK_SAYS("occupied");
