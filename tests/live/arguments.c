@@ -23,7 +23,8 @@ static _Thread_local void *had;       /* the context it found there */
 static _Thread_local const char *bad; /* the first argument that was not what the caller passed */
 static int context;                   /* its address is the context of all closures */
 
-// clang-format off: the shapes are definitions by macro
+/* The shapes are definitions by macro. */
+// clang-format off
 
 /* -- The shapes --------------------------------------------------------------------------------------------- */
 

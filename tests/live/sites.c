@@ -28,7 +28,8 @@
 
 static volatile int ten = 10;
 
-// clang-format off: definitions by macro end in no semicolon, and assembler is laid out by hand
+/* Definitions by macro end in no semicolon, and assembler is laid out by hand. */
+// clang-format off
 
 #define BODY                                                                                                           \
 	{                                                                                                              \
@@ -52,12 +53,13 @@ SITE(prefix_9_more, 16, 9)
 SITE(prefix_none, 0, 0)
 SITE(prefix_short, 2, 0)
 SITE(prefix_alone, 6, 6)
-HOTPATCHABLE int marked(int a) BODY HOTPATCHABLE __attribute__((cold)) int marked_cold(int a) BODY
+HOTPATCHABLE int marked(int a) BODY
+HOTPATCHABLE __attribute__((cold)) int marked_cold(int a) BODY
 
-	/* A static function cannot be weak, so clang may reason about it; what it finds out here is no constant. */
-	__attribute__((noinline, patchable_function_entry(8 - CET, 6 - CET))) static int local_by_hand(int a) BODY
+/* A static function cannot be weak, so clang may reason about it; what it finds out here is no constant. */
+__attribute__((noinline, patchable_function_entry(8 - CET, 6 - CET))) static int local_by_hand(int a) BODY
 #if !defined(__clang__)
-	HOTPATCHABLE static int local_marked(int a) BODY
+HOTPATCHABLE static int local_marked(int a) BODY
 #endif
 
 /* By hand: the entry `offset` bytes behind a page border, the prefix right before it, and the record of it that a
@@ -74,25 +76,23 @@ HOTPATCHABLE int marked(int a) BODY HOTPATCHABLE __attribute__((cold)) int marke
 #define SECOND_BYTE 0
 #endif
 
-#define PLACED(name, offset)                                                                                                   \
-	int name(int a);                                                                                                       \
-	__asm__(".pushsection .text.placed,\"ax\",@progbits\n\t"                                                               \
-	        ".balign 4096\n\t"                                                                                             \
-	        ".skip 4096 + " TEXT(offset) " - " TEXT(                                                                       \
-			BEFORE) ", 0xcc\n"                                                                                     \
-	                        ".Lprefix_" #name ":\n\t"                                                                      \
-	                        ".rept " TEXT(                                                                                 \
-					BEFORE) "\n\tnop\n\t.endr\n\t"                                                         \
-	                                        ".globl " #name "\n\t.type " #name ",@function\n" #name                        \
-	                                        ":\n\t.cfi_startproc\n\t" ENTRY                                                \
-	                                        "lea 10(%rdi),%eax\n\tret\n\t.cfi_endproc\n\t"                                 \
-	                                        ".size " #name ",. - " #name "\n\t.popsection\n\t"                             \
-	                                        ".pushsection __patchable_function_entries,\"awo\",@progbits,.text.placed\n\t" \
-	                                        ".balign 8\n\t.quad .Lprefix_" #name "\n\t.popsection");
+#define PLACED(name, offset)                                                                                           \
+	int name(int a);                                                                                               \
+	__asm__(".pushsection .text.placed,\"ax\",@progbits\n\t"                                                       \
+	        ".balign 4096\n\t"                                                                                     \
+	        ".skip 4096 + " TEXT(offset) " - " TEXT(BEFORE) ", 0xcc\n"                                             \
+	        ".Lprefix_" #name ":\n\t"                                                                              \
+	        ".rept " TEXT(BEFORE) "\n\tnop\n\t.endr\n\t"                                                           \
+	        ".globl " #name "\n\t.type " #name ",@function\n"                                                      \
+	        #name ":\n\t.cfi_startproc\n\t" ENTRY "lea 10(%rdi),%eax\n\tret\n\t.cfi_endproc\n\t"                   \
+	        ".size " #name ",. - " #name "\n\t.popsection\n\t"                                                     \
+	        ".pushsection __patchable_function_entries,\"awo\",@progbits,.text.placed\n\t"                         \
+	        ".balign 8\n\t.quad .Lprefix_" #name "\n\t.popsection");
 
-	PLACED(placed_at_start, 0)                                           /* prefix in one page, entry in the next */
-	PLACED(placed_odd, 33) PLACED(placed_across_lines, 63 - SECOND_BYTE) /* of the cache */
-	PLACED(placed_across_pages, 4095 - SECOND_BYTE)
+PLACED(placed_at_start, 0) /* prefix in one page, entry in the next */
+PLACED(placed_odd, 33)
+PLACED(placed_across_lines, 63 - SECOND_BYTE) /* of the cache */
+PLACED(placed_across_pages, 4095 - SECOND_BYTE)
 
 	// clang-format on
 
