@@ -137,13 +137,20 @@ struct hotpatch_options {
  * "weak declaration cannot have internal linkage": make the function extern, or compile with gcc.
  * A function in a section of its own naming is never split into hot and cold parts. */
 #if defined(__clang__)
-#define HOTPATCH_OPAQUE_ noinline, weak
+#define HOTPATCH_OPAQUE_ noinline, weak, disable_tail_calls
 #else
-#define HOTPATCH_OPAQUE_ noipa
+#define HOTPATCH_OPAQUE_ noipa, optimize("no-optimize-sibling-calls")
 #endif
 
-/* In front of a function definition: calls of it can be redirected. (A call of itself that the compiler turned into a loop
- * is no call.) */
+/* A call in the last place must not become a jump: a thread that left an old definition so could not be told from one that
+ * was never in it, and would go on into a new one; and a function that jumps to itself never passes its entry. */
+#if defined(__clang__)
+#define HOTPATCH_BODY_ noinline, disable_tail_calls
+#else
+#define HOTPATCH_BODY_ noinline, optimize("no-optimize-sibling-calls")
+#endif
+
+/* In front of a function definition: calls of it can be redirected. */
 #define HOTPATCHABLE __attribute__((HOTPATCH_OPAQUE_, aligned(16), HOTPATCH_ENTRY_, section("hotpatchable")))
 
 /* The same, with a namespace path by which libraries find it: HOTPATCHABLE_AS("net::send"). The path may hold
@@ -151,9 +158,10 @@ struct hotpatch_options {
 #define HOTPATCHABLE_AS(path)                                                                                          \
 	__attribute__((HOTPATCH_OPAQUE_, aligned(16), HOTPATCH_ENTRY_, section("hotpatchable." path)))
 
-/* In front of a function definition in a shared library: it replaces the function of the same name (or path). */
-#define HOTPATCH __attribute__((noinline, used, visibility("default"), section("hotpatch")))
-#define HOTPATCH_AS(path) __attribute__((noinline, used, visibility("default"), section("hotpatch." path)))
+/* In front of a function definition in a shared library: it replaces the function of the same name (or path). In the
+ * program itself: in front of a body for a set, which on revert is an old definition like any other. */
+#define HOTPATCH __attribute__((HOTPATCH_BODY_, used, visibility("default"), section("hotpatch")))
+#define HOTPATCH_AS(path) __attribute__((HOTPATCH_BODY_, used, visibility("default"), section("hotpatch." path)))
 
 #else
 #define HOTPATCHABLE

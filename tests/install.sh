@@ -108,8 +108,8 @@ libs=$(pkg-config --libs hotpatch)
 prepare=$(pkg-config --variable=prepare_cflags hotpatch)
 passes "pkg-config knows the version" pkg-config --exact-version=0.1.0 hotpatch
 case $(echo __CET__ | gcc -E -P -) in
-1 | 3) [[ $prepare == "-g -fpatchable-function-entry=7,5" ]] || fail "prepare_cflags with CET: '$prepare'" ;;
-*) [[ $prepare == "-g -fpatchable-function-entry=8,6" ]] || fail "prepare_cflags: '$prepare'" ;;
+1 | 3) [[ $prepare == "-g -fno-optimize-sibling-calls -fpatchable-function-entry=7,5" ]] || fail "prepare_cflags with CET: '$prepare'" ;;
+*) [[ $prepare == "-g -fno-optimize-sibling-calls -fpatchable-function-entry=8,6" ]] || fail "prepare_cflags: '$prepare'" ;;
 esac
 
 cd "$work" || exit 1

@@ -139,25 +139,31 @@ static void learn_restorer(void)
 	static bool learnt;
 	struct kernel_action action = {0};
 	struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART}, before;
-	if (learnt || sigaction(signal_number(), &ours, &before) != 0)
+	if (learnt || (!installed && sigaction(signal_number(), &ours, &before) != 0))
 		return;
 	hp_syscall(SYS_rt_sigaction, signal_number(), 0, (long)&action, sizeof(action.mask), 0, 0);
-	sigaction(signal_number(), &before, NULL);
+	if (!installed)
+		sigaction(signal_number(), &before, NULL);
 	hp_stack_set_restorer(action.restorer);
 	learnt = true;
 }
 
+static bool is_ours(const struct sigaction *action)
+{
+	return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == handler;
+}
+
+/* What is installed is asked of the kernel: a child may have been forked between a step and the note of it. */
 int hp_ask_prepare(struct hp_err *err)
 {
 	struct sigaction now;
-	if (installed)
-		return 0;
-	if (sigaction(signal_number(), NULL, &now) != 0 || (now.sa_flags & SA_SIGINFO) || now.sa_handler != SIG_DFL)
-		return hp_err_set(
-			err, HOTPATCH_ESIGNAL,
-			"signal %d, which hotpatch asks running threads with, is used by the program; choose another "
-			"real-time signal with hotpatch_set_signal",
-			signal_number());
+	bool known = sigaction(signal_number(), NULL, &now) == 0;
+	installed = known && is_ours(&now);
+	if (!known || (!installed && ((now.sa_flags & SA_SIGINFO) || now.sa_handler != SIG_DFL)))
+		return hp_err_set(err, HOTPATCH_ESIGNAL,
+		                  "signal %d, which hotpatch asks running threads with, is used by the program; choose "
+		                  "another real-time signal with hotpatch_set_signal",
+		                  signal_number());
 	learn_restorer();
 	return 0;
 }
@@ -204,7 +210,8 @@ static siginfo_t make_info(uint32_t index)
 static bool send_question(const struct hp_threads *threads, struct hp_thread *thread)
 {
 	if (hp_thread_blocks_signal(threads, thread->tid, signal_number())) {
-		thread->reason = "blocks the signal and may be in";
+		if (thread->walk.n_frames == 0) /* else it told where it is, and may still be in our handler */
+			thread->reason = "blocks the signal and may be in";
 		return false;
 	}
 	install();

@@ -83,7 +83,7 @@ variant_flags() {
 		static) static=1 ;;
 		pie) cflags+=(-fpie) ldflags+=(-pie) ;;
 		nopie) cflags+=(-fno-pie) ldflags+=(-no-pie) ;;
-		prepared) cflags+=("-fpatchable-function-entry=$entry") ;;
+		prepared) cflags+=(-fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
 		*)
 			echo "build.sh: no such variant: '$1' ('$suffix')" >&2
 			exit 1

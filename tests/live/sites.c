@@ -87,16 +87,16 @@ HOTPATCHABLE static int local_marked(int a) BODY
 	        #name ":\n\t.cfi_startproc\n\t" ENTRY "lea 10(%rdi),%eax\n\tret\n\t.cfi_endproc\n\t"                   \
 	        ".size " #name ",. - " #name "\n\t.popsection\n\t"                                                     \
 	        ".pushsection __patchable_function_entries,\"awo\",@progbits,.text.placed\n\t"                         \
-	        ".balign 8\n\t.quad .Lprefix_" #name "\n\t.popsection");
+	        ".balign 8\n\t.quad .Lprefix_" #name "\n\t.popsection")
 
-PLACED(placed_at_start, 0) /* prefix in one page, entry in the next */
-PLACED(placed_odd, 33)
-PLACED(placed_across_lines, 63 - SECOND_BYTE) /* of the cache */
-PLACED(placed_across_pages, 4095 - SECOND_BYTE)
+PLACED(placed_at_start, 0); /* prefix in one page, entry in the next */
+PLACED(placed_odd, 33);
+PLACED(placed_across_lines, 63 - SECOND_BYTE); /* of the cache */
+PLACED(placed_across_pages, 4095 - SECOND_BYTE);
 
-	// clang-format on
+// clang-format on
 
-	typedef int function(int);
+typedef int function(int);
 
 /* Whether a site is to be patched. With CET a longer prefix than that of 5 bytes holds one, and it is the runtime's
  * choice to use it. */
