@@ -15,7 +15,7 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-enum { CELLS_MIN = 64 };
+enum { CELLS_MIN = 64, CELLS_MAX = 16384 };
 
 /* rel32 reaches 2 GiB; less what an instruction and its cell may lie apart from the addresses compared. */
 static const uintptr_t reach = (UINT64_C(1) << 31) - 65536;
@@ -127,8 +127,6 @@ static int block_fill(struct block *block, struct hp_err *err)
 
 static int block_new(uintptr_t low, uintptr_t high, size_t count, struct hp_err *err)
 {
-	if (count < CELLS_MIN)
-		count = CELLS_MIN;
 	size_t data = page_round((1 + 3 * count) * sizeof(uintptr_t)), size = data + page_round(count * HP_CELL_CODE);
 	struct block *block = calloc(1, sizeof(*block));
 	if (!block)
@@ -158,25 +156,29 @@ static int block_new(uintptr_t low, uintptr_t high, size_t count, struct hp_err 
 	return 0;
 }
 
-static struct block *block_find(uintptr_t low, uintptr_t high, size_t count)
+static struct block *block_find(uintptr_t entry)
 {
 	for (struct block *block = atomic_load(&blocks); block; block = block->next)
-		if (block->count - block->used >= count && in_reach(block->low, block->high, low, high))
+		if (block->used < block->count && in_reach(block->low, block->high, entry, entry))
 			return block;
 	return NULL;
 }
 
-int hp_near_reserve(uintptr_t low, uintptr_t high, size_t count, struct hp_err *err)
+/* Each block is as large as all before it together, so that few serve many sites. */
+static size_t next_count(void)
 {
-	return block_find(low, high, count) ? 0 : block_new(low, high, count, err);
+	size_t count = 0;
+	for (const struct block *block = atomic_load(&blocks); block; block = block->next)
+		count += block->count;
+	return count < CELLS_MIN ? CELLS_MIN : count < CELLS_MAX ? count : CELLS_MAX;
 }
 
 int hp_near_take(uintptr_t entry, struct hp_cell *ret_cell, struct hp_err *err)
 {
-	int error = hp_near_reserve(entry, entry, 1, err);
+	int error = block_find(entry) ? 0 : block_new(entry, entry, next_count(), err);
 	if (error)
 		return error;
-	struct block *block = block_find(entry, entry, 1);
+	struct block *block = block_find(entry);
 	size_t i = block->used++;
 	struct hp_cell_words words = cell_words(block, i);
 	*ret_cell = (struct hp_cell){

@@ -29,9 +29,6 @@ struct hp_cell {
 	uintptr_t code;
 };
 
-/* Makes sure that `count` cells within reach of [low, high) can be taken without failure: one block for a large set. */
-int hp_near_reserve(uintptr_t low, uintptr_t high, size_t count, struct hp_err *err) HP_MUST_CHECK;
-
 /* A cell within reach of `entry`. One caller at a time, like all here. */
 int hp_near_take(uintptr_t entry, struct hp_cell *ret_cell, struct hp_err *err) HP_MUST_CHECK;
 
