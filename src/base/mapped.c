@@ -234,6 +234,13 @@ bool hp_mapped_is_code(const struct hp_mapped *image, uintptr_t address)
 	return segment && segment->flags & PF_X;
 }
 
+bool hp_mapped_is_text(uintptr_t address, size_t n)
+{
+	const struct hp_mapped *image = hp_mapped_find(address);
+	const struct hp_segment *segment = image ? segment_of(image, address) : NULL;
+	return segment && (segment->flags & (PF_R | PF_X)) == (PF_R | PF_X) && segment->high - address >= n;
+}
+
 bool hp_mapped_function(uintptr_t address, struct hp_fde *ret_fde)
 {
 	const struct hp_mapped *image = hp_mapped_find(address);

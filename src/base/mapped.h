@@ -48,6 +48,7 @@ void hp_mapped_free(void *list);
 /* The images that were there at the last refresh. Async-signal-safe, like all below. */
 const struct hp_mapped *hp_mapped_find(uintptr_t address); /* NULL where none is */
 bool hp_mapped_is_code(const struct hp_mapped *image, uintptr_t address);
+bool hp_mapped_is_text(uintptr_t address, size_t n);                /* n bytes of an image's code that may be read */
 bool hp_mapped_function(uintptr_t address, struct hp_fde *ret_fde); /* the entry of .eh_frame that covers it */
 
 /* Keeps the image that holds the address mapped for good, whatever dlclose is asked for. Takes the dynamic linker's

@@ -79,7 +79,9 @@ static void answer(struct hp_thread *thread, ucontext_t *context)
 	struct hp_regs regs;
 	hp_arch_regs_from_signal(context, &regs);
 	uintptr_t ip = regs.value[HP_REG_IP], sp = regs.value[HP_REG_SP];
-	if (ip == (uintptr_t)hp_gate_waiting || hp_stack_scan(question.codes, ip, sp, thread->top) == HP_OUT) {
+	static const struct hp_stack_words nothing;
+	if (ip == (uintptr_t)hp_gate_waiting ||
+	    hp_stack_scan(question.codes, ip, sp, thread->top, &nothing) == HP_OUT) {
 		if (edge(thread, HP_ASK_SENT, HP_ASK_OUT))
 			note_answer();
 		else
@@ -272,7 +274,7 @@ static void ask(const struct hp_threads *threads, struct hp_thread *thread)
 	send_question(threads, thread);
 }
 
-/* One step with one thread. */
+/* Takes an answer, or looks from outside; the verdict holds after hp_threads_look_end. */
 static void examine(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes)
 {
 	if (take_answer(thread, codes)) {
@@ -281,11 +283,8 @@ static void examine(struct hp_threads *threads, struct hp_thread *thread, const 
 	}
 	if (atomic_load(&thread->ask) == HP_ASK_RELEASED)
 		atomic_store(&thread->ask, HP_ASK_IDLE);
-	bool sent = atomic_load(&thread->ask) == HP_ASK_SENT;
 	if (!(settled(thread) && thread->blocked && !hp_thread_has_run(thread)))
-		hp_thread_look(threads, thread, codes);
-	if (!sent)
-		ask(threads, thread);
+		hp_threads_look(threads, thread, codes);
 }
 
 struct count {
@@ -293,21 +292,31 @@ struct count {
 	bool stuck;             /* all that are in are blocked, and have not run since */
 };
 
+static void count_one(struct count *count, const struct hp_thread *thread)
+{
+	if (thread->verdict == HP_VERDICT_OUT) {
+		count->out++;
+	} else if (settled(thread) && atomic_load(&thread->ask) != HP_ASK_SENT) {
+		count->in++;
+		count->stuck &= thread->blocked;
+	} else {
+		count->moving++;
+	}
+}
+
+/* One step with every thread. */
 static struct count examine_all(struct hp_threads *threads, const struct hp_codes *codes)
 {
 	struct count count = {.stuck = true};
+	for (size_t i = 0; i < threads->n; i++)
+		if (threads->v[i].verdict != HP_VERDICT_OUT)
+			examine(threads, &threads->v[i], codes);
+	hp_threads_look_end(threads, codes);
 	for (size_t i = 0; i < threads->n; i++) {
 		struct hp_thread *thread = &threads->v[i];
-		if (thread->verdict != HP_VERDICT_OUT)
-			examine(threads, thread, codes);
-		if (thread->verdict == HP_VERDICT_OUT) {
-			count.out++;
-		} else if (settled(thread) && atomic_load(&thread->ask) != HP_ASK_SENT) {
-			count.in++;
-			count.stuck &= thread->blocked;
-		} else {
-			count.moving++;
-		}
+		if (thread->verdict != HP_VERDICT_OUT && atomic_load(&thread->ask) == HP_ASK_IDLE)
+			ask(threads, thread);
+		count_one(&count, thread);
 	}
 	return count;
 }

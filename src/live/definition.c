@@ -66,7 +66,7 @@ static uintptr_t follow_linkage(uintptr_t address)
 	uint8_t code[16];
 	uintptr_t word, to;
 	for (int hops = 0; hops < 4; hops++) {
-		if (!hp_memory_read(address, code, sizeof(code)) || !(word = hp_arch_plt_word(code, address)) ||
+		if (!hp_text_read(address, code, sizeof(code)) || !(word = hp_arch_plt_word(code, address)) ||
 		    !hp_memory_read(word, &to, sizeof(to)))
 			break;
 		const struct hp_mapped *from = hp_mapped_find(address), *image = hp_mapped_find(to);
@@ -98,6 +98,10 @@ int hp_function_entry(hotpatch_any fn, const char *name, uintptr_t *ret_entry, s
 	struct hp_place place;
 	if (!fn)
 		return hp_err_set(err, HOTPATCH_EINVAL, "'%s' is NULL, not a function", name);
+	if (hp_site_at((uintptr_t)fn)) {
+		*ret_entry = (uintptr_t)fn;
+		return 0;
+	}
 	uintptr_t entry = follow_linkage((uintptr_t)fn);
 	const struct hp_mapped *image = hp_mapped_find(entry);
 	if (!image || !hp_mapped_is_code(image, entry))
@@ -216,6 +220,19 @@ int hp_definition_new_closure(hotpatch_any body, const char *name, const struct 
 	definition->target = definition->landing;
 	*ret_definition = definition;
 	return 0;
+}
+
+int hp_definition_add_code(const struct hp_definition *definition, struct hp_codes *codes, uint32_t owner,
+                           struct hp_err *err)
+{
+	int error = 0;
+	for (size_t i = 0; i < definition->parts.n && !error; i++)
+		error = hp_codes_add_function(codes, definition->parts.v[i].low, definition->parts.v[i].high,
+		                              definition->is_original && i == 0, owner, err);
+	if (!error && definition->landing)
+		error = hp_codes_add_function(codes, definition->landing, definition->landing + HP_CLOSURE_CODE, false,
+		                              owner, err);
+	return error;
 }
 
 bool hp_definition_same_code(const struct hp_definition *old, const struct hp_definition *next)

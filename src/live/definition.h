@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "live/stacks.h"
 
 enum { HP_PARTS_MAX = 4 };
 
@@ -51,6 +52,10 @@ int hp_definition_new(hotpatch_any body, const char *name, const struct hotpatch
 int hp_definition_new_closure(hotpatch_any body, const char *name, const struct hotpatch_marks *marks, void *context,
                               void (*destroy)(void *), struct hp_definition **ret_definition,
                               struct hp_err *err) HP_MUST_CHECK;
+
+/* All the code a thread may be in while it runs the definition. HOTPATCH_ENOMEM. */
+int hp_definition_add_code(const struct hp_definition *definition, struct hp_codes *codes, uint32_t owner,
+                           struct hp_err *err) HP_MUST_CHECK;
 
 /* Whether a thread in `old` cannot be told from one in `next`, nor has to be: the same function without a context. */
 bool hp_definition_same_code(const struct hp_definition *old, const struct hp_definition *next);

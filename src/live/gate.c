@@ -35,12 +35,14 @@ static uint32_t *futex_word(void)
 /* Whether the calling thread is active in an old definition. A gate frame below counts: its caller may have chosen. */
 static enum hp_answer look_at_self(const struct hp_gate_frame *frame)
 {
+	static const struct hp_stack_words nothing;
 	enum hp_answer answer = HP_OUT;
 	hp_readers_enter();
 	const struct hp_codes *codes = atomic_load(&gate_codes);
 	if (codes) {
-		uintptr_t top = hp_stack_top((int)hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
-		answer = hp_stack_scan(codes, 0, (uintptr_t)&frame->return_address, top);
+		int tid = (int)hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
+		uintptr_t top = hp_stack_top(tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
+		answer = hp_stack_scan(codes, 0, (uintptr_t)&frame->return_address, top, &nothing);
 		if (answer != HP_OUT) {
 			struct hp_regs regs;
 			hp_arch_regs_from_gate(frame, &regs);

@@ -460,7 +460,7 @@ int hotpatch_replace_lib_at(struct hotpatch *patch, const struct hotpatch_marks 
                             const struct hotpatch_options *options)
 {
 	struct hp_session session;
-	int error = hp_session_begin(&session, options);
+	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error && !patch)
 		error = hp_err_set(&session.err, HOTPATCH_EINVAL, "the patch is NULL; make one with hotpatch_new");
 	if (!error && patch->applied)
@@ -497,7 +497,7 @@ int hotpatch_lib_at(const struct hotpatch_marks *marks, const char *name, hotpat
 	struct hp_session session;
 	struct library library = {.path = NULL};
 	struct hp_definition *definition = NULL;
-	int error = hp_session_begin(&session, options);
+	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error)
 		error = hp_registry_enter(&session.err);
 	if (!error) {
@@ -542,7 +542,7 @@ static int load_as_patch(const char *path, const struct hotpatch_marks *marks, s
 int hotpatch_load_at(const struct hotpatch_marks *marks, const char *path, const struct hotpatch_options *options)
 {
 	struct hp_session session;
-	int error = hp_session_begin(&session, options);
+	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error)
 		error = load_as_patch(path, marks, &session);
 	return hp_session_end(&session, error);
@@ -552,7 +552,7 @@ int hotpatch_unload_with(const char *path, const struct hotpatch_options *option
 {
 	struct hp_session session;
 	struct loaded *found = NULL;
-	int error = hp_session_begin(&session, options);
+	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error && !path)
 		error = hp_err_set(&session.err, HOTPATCH_EINVAL, "the library's path is NULL");
 	if (!error && !(found = find_applied(path)))

@@ -369,7 +369,7 @@ int hotpatch_free(struct hotpatch *patch)
 	struct hp_session session;
 	if (!patch)
 		return 0;
-	int error = hp_session_begin(&session, NULL);
+	int error = hp_session_begin(&session, NULL, __builtin_frame_address(0));
 	if (!error && patch->applied)
 		error = hp_err_set(&session.err, HOTPATCH_ESTATE, "patch '%s' is applied; revert it first",
 		                   patch->name);
@@ -452,7 +452,7 @@ static int put(const struct hotpatch_marks *marks, const char *name, hotpatch_an
 	struct hp_session session;
 	struct hp_site *site;
 	struct hp_definition *definition;
-	int error = hp_session_begin(&session, options);
+	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error)
 		error = prepare_pair(marks, name, fn, body, &site, &definition, &session.err);
 	if (!error)
@@ -506,7 +506,7 @@ static int run_set(struct hotpatch *patch, const struct hotpatch_options *option
                    int (*operate)(struct hotpatch *, struct hp_session *))
 {
 	struct hp_session session;
-	int error = hp_session_begin(&session, options);
+	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error)
 		error = require_patch(patch, &session.err);
 	if (!error)
@@ -541,7 +541,7 @@ int hotpatch_restore_at(const struct hotpatch_marks *marks, const char *name, ho
 {
 	struct hp_session session;
 	struct hp_site *site;
-	int error = hp_session_begin(&session, options);
+	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error)
 		error = hp_registry_enter(&session.err);
 	if (!error) {
@@ -583,7 +583,7 @@ int hotpatch_reclaim(void)
 {
 	struct hp_session session;
 	struct reclaim reclaim = {&session, 0};
-	int error = hp_session_begin(&session, NULL);
+	int error = hp_session_begin(&session, NULL, __builtin_frame_address(0));
 	if (!error)
 		error = hp_registry_enter(&session.err);
 	if (!error) {

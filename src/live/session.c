@@ -126,7 +126,7 @@ static int read_options(struct hp_session *session, const struct hotpatch_option
 	return 0;
 }
 
-int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options)
+int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options, const void *frame)
 {
 	session->saved_errno = errno;
 	session->has_turn = false;
@@ -138,6 +138,7 @@ int hp_session_begin(struct hp_session *session, const struct hotpatch_options *
 	if (!error)
 		error = turn_take(&session->request, &session->err);
 	session->has_turn = !error;
+	session->request.frame = (uintptr_t)frame;
 	return error;
 }
 

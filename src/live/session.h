@@ -22,8 +22,10 @@ struct hp_session {
 	struct hp_err err;
 };
 
-/* Every begin is followed by an end, which reports what failed and returns `code`, whether or not begin succeeded. */
-int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options) HP_MUST_CHECK;
+/* Every begin is followed by an end, which reports what failed and returns `code`, whether or not begin succeeded.
+ * frame: __builtin_frame_address(0) of the function that the program called, or of one below it. */
+int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options,
+                     const void *frame) HP_MUST_CHECK;
 int hp_session_end(struct hp_session *session, int code);
 
 /* Has the definition destroyed at the end: nobody refers to it, and no thread is in it. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/inspector.h"
 #include "base/mapped.h"
@@ -101,14 +102,22 @@ static size_t room_before(uintptr_t entry)
 	return room;
 }
 
+/* To whom the bytes before the entry belong is only asked where the entry looks prepared. */
 static enum hp_entry_kind read_entry(uintptr_t entry, struct hp_entry *plan)
 {
-	uint8_t before[HP_ENTRY_BEFORE], at[HP_ENTRY_AFTER] = {0};
-	size_t room = room_before(entry);
-	hp_memory_read_some(entry, at, sizeof(at));
-	if (!hp_memory_read(entry - room, before, room))
-		room = 0;
-	return hp_arch_entry_read(before, room, at, plan);
+	uint8_t bytes[HP_ENTRY_BEFORE + HP_ENTRY_AFTER] = {0}, *at = bytes + HP_ENTRY_BEFORE;
+	size_t room = HP_ENTRY_BEFORE;
+	if (!hp_text_read(entry - room, bytes, sizeof(bytes))) { /* at one end of a segment, say */
+		hp_memory_read_some(entry, at, HP_ENTRY_AFTER);
+		room = room_before(entry);
+		if (!hp_memory_read(entry - room, at - room, room))
+			room = 0;
+	}
+	enum hp_entry_kind kind = hp_arch_entry_read(at - room, room, at, plan);
+	if (kind != HP_ENTRY_PREPARED)
+		return kind;
+	room = room_before(entry);
+	return hp_arch_entry_read(at - room, room, at, plan);
 }
 
 static int plan_entry(uintptr_t entry, const char *name, struct hp_entry *plan, struct hp_err *err)
@@ -204,12 +213,6 @@ static int site_give_cell(struct hp_site *site, struct hp_err *err)
 	return 0;
 }
 
-static bool holds(uintptr_t address, const uint8_t *bytes, size_t n)
-{
-	uint8_t now[HP_PREFIX_MAX];
-	return hp_memory_read(address, now, n) && memcmp(now, bytes, n) == 0;
-}
-
 static uintptr_t prefix_address(const struct hp_site *site)
 {
 	return site->entry + (uintptr_t)(intptr_t)site->plan.prefix_at;
@@ -218,21 +221,6 @@ static uintptr_t prefix_address(const struct hp_site *site)
 static uintptr_t jump_address(const struct hp_site *site)
 {
 	return site->entry + site->plan.jump_at;
-}
-
-/* Whether the code of an entry that is not redirected is as it was found, or as we left it. */
-static int site_check(const struct hp_site *site, struct hp_err *err)
-{
-	const struct hp_entry *plan = &site->plan;
-	bool prefix = holds(prefix_address(site), plan->old_prefix, plan->prefix_len) ||
-	              (site->prefix_set && holds(prefix_address(site), plan->new_prefix, plan->prefix_len));
-	if (prefix && holds(jump_address(site), plan->old_jump, HP_JUMP_SIZE))
-		return 0;
-	return hp_err_set(
-		err, HOTPATCH_ECODE,
-		"the code at the entry of '%s' was changed by somebody else (a debugger, another copy of hotpatch, "
-		"the program itself)",
-		site->name);
 }
 
 int hp_site_get(uintptr_t entry, const char *name, const struct hotpatch_marks *marks, struct hp_site **ret_site,
@@ -337,6 +325,95 @@ static bool wants_jump(const struct hp_site *site, bool redirect)
 	return redirect ? !site->redirected : site->redirected && site->n_layers == 0;
 }
 
+/* The code of an entry: the prefix, perhaps a landing instruction, the jump. */
+enum { CODE_MAX = HP_ENTRY_BEFORE + HP_ENTRY_AFTER };
+
+static struct iovec code_of(const struct hp_site *site)
+{
+	uintptr_t low = prefix_address(site), high = jump_address(site) + HP_JUMP_SIZE;
+	return (struct iovec){(void *)low, high - low};
+}
+
+static bool prefix_is_new(const struct hp_site *site, const uint8_t *code)
+{
+	return memcmp(code, site->plan.new_prefix, site->plan.prefix_len) == 0;
+}
+
+static bool prefix_is_old(const struct hp_site *site, const uint8_t *code)
+{
+	return memcmp(code, site->plan.old_prefix, site->plan.prefix_len) == 0;
+}
+
+static bool jump_is_old(const struct hp_site *site, const uint8_t *code)
+{
+	size_t at = (size_t)(site->plan.jump_at - site->plan.prefix_at);
+	return memcmp(code + at, site->plan.old_jump, HP_JUMP_SIZE) == 0;
+}
+
+/* Whether the code of an entry that is not redirected is as it was found, or as we left it. */
+static int check_code(struct hp_site *site, const uint8_t *code, void *unused, struct hp_err *err)
+{
+	(void)unused;
+	bool prefix = prefix_is_old(site, code) || (site->prefix_set && prefix_is_new(site, code));
+	if (prefix && jump_is_old(site, code))
+		return 0;
+	return hp_err_set(
+		err, HOTPATCH_ECODE,
+		"the code at the entry of '%s' was changed by somebody else (a debugger, another copy of hotpatch, "
+		"the program itself)",
+		site->name);
+}
+
+typedef int (*code_fn)(struct hp_site *site, const uint8_t *code, void *arg, struct hp_err *err);
+
+/* Sites, some at a time, so that one system call reads the code of all of them. */
+struct reader {
+	code_fn each;
+	void *arg;
+	struct hp_site *sites[HP_PIECES_MAX];
+	size_t n;
+};
+
+/* Calls each with the code of the sites that were collected, in order, until one fails. */
+static int reader_flush(struct reader *reader, struct hp_err *err)
+{
+	if (reader->n == 0)
+		return 0;
+	struct iovec pieces[HP_PIECES_MAX];
+	uint8_t codes[HP_PIECES_MAX * CODE_MAX];
+	const uint8_t *at = codes;
+	int error = 0;
+	for (size_t i = 0; i < reader->n; i++)
+		pieces[i] = code_of(reader->sites[i]);
+	memset(codes, 0, reader->n * CODE_MAX); /* what cannot be read is not as it was */
+	hp_memory_read_pieces(pieces, reader->n, codes);
+	for (size_t i = 0; i < reader->n && !error; i++) {
+		error = reader->each(reader->sites[i], at, reader->arg, err);
+		at += pieces[i].iov_len;
+	}
+	reader->n = 0;
+	return error;
+}
+
+static int reader_add(struct reader *reader, struct hp_site *site, struct hp_err *err)
+{
+	reader->sites[reader->n++] = site;
+	return reader->n == HP_PIECES_MAX ? reader_flush(reader, err) : 0;
+}
+
+/* The code of the entries that are not redirected yet. */
+static int check_codes(struct hp_site *const *sites, size_t n, struct hp_err *err)
+{
+	struct reader reader;
+	int error = 0;
+	reader.each = check_code;
+	reader.n = 0;
+	for (size_t i = 0; i < n && !error; i++)
+		if (!sites[i]->redirected)
+			error = reader_add(&reader, sites[i], err);
+	return error ? error : reader_flush(&reader, err);
+}
+
 /* Writes one byte of every jump that is to change. */
 static int write_jumps(struct hp_site *const *sites, size_t n, bool redirect, size_t byte, struct hp_text *text,
                        struct hp_err *err)
@@ -351,18 +428,24 @@ static int write_jumps(struct hp_site *const *sites, size_t n, bool redirect, si
 	return error ? error : hp_barrier_code(err);
 }
 
-/* Nobody executes a prefix before the jump leads there. The jump's bytes are written as they are, so that what may fail
- * (a page that cannot be copied, a policy) fails now. */
+/* Whether writing the prefix has shown that the jump can be written: it has if both lie on one page. */
+static bool jump_shares_page(const struct hp_site *site)
+{
+	return (prefix_address(site) ^ (jump_address(site) + HP_JUMP_SIZE - 1)) < (uintptr_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Nobody executes a prefix before the jump leads there. Whatever may fail (a page that cannot be copied, a policy)
+ * fails now: where the jump lies on another page than the prefix, its bytes are written as they are. */
 static int write_prefix(struct hp_site *site, struct hp_text *text, struct hp_err *err)
 {
 	const struct hp_entry *plan = &site->plan;
-	int error = site_check(site, err);
-	if (!error && !site->prefix_set) {
+	int error = 0;
+	if (!site->prefix_set) {
 		atomic_store(site->cell.slot, site->original.target);
 		error = hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, err);
 		site->prefix_set = !error;
 	}
-	for (size_t i = 0; i < HP_JUMP_SIZE && !error; i++)
+	for (size_t i = 0; i < HP_JUMP_SIZE && !error && !jump_shares_page(site); i++)
 		error = hp_text_write(text, jump_address(site) + i, &plan->old_jump[i], 1, err);
 	return error;
 }
@@ -383,9 +466,9 @@ struct hp_site *hp_sites_unclean(void)
 
 static void add_unclean(struct hp_site *site)
 {
-	for (struct hp_site *other = unclean; other; other = other->next_unclean)
-		if (other == site)
-			return;
+	if (site->unclean)
+		return;
+	site->unclean = true;
 	site->next_unclean = unclean;
 	unclean = site;
 }
@@ -410,7 +493,7 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *text, struct hp_err *err)
 {
 	bool fresh = false;
-	int error = 0;
+	int error = check_codes(sites, n, err);
 	for (size_t i = 0; i < n && !error; i++)
 		if (!sites[i]->redirected) {
 			error = write_prefix(sites[i], text, err);
@@ -433,19 +516,26 @@ int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *te
 	return 0;
 }
 
+static int clear_prefix(struct hp_site *site, const uint8_t *code, void *text, struct hp_err *ignored)
+{
+	if (!site->redirected && site->prefix_set && prefix_is_new(site, code) &&
+	    hp_text_write(text, prefix_address(site), site->plan.old_prefix, site->plan.prefix_len, ignored) == 0)
+		site->prefix_set = false;
+	return 0;
+}
+
 void hp_sites_clear_unclean(struct hp_text *text)
 {
 	struct hp_err ignored;
-	struct hp_site *next;
-	for (struct hp_site *site = unclean; site; site = next) {
-		next = site->next_unclean;
-		if (!site->redirected && site->prefix_set &&
-		    holds(prefix_address(site), site->plan.new_prefix, site->plan.prefix_len) &&
-		    hp_text_write(text, prefix_address(site), site->plan.old_prefix, site->plan.prefix_len, &ignored) ==
-		            0)
-			site->prefix_set = false;
+	struct reader reader;
+	reader.each = clear_prefix;
+	reader.arg = text;
+	reader.n = 0;
+	for (; unclean; unclean = unclean->next_unclean) {
+		unclean->unclean = false;
+		reader_add(&reader, unclean, &ignored);
 	}
-	unclean = NULL;
+	reader_flush(&reader, &ignored);
 }
 
 /* -- After fork -------------------------------------------------------------------------------------------------- */
@@ -456,12 +546,15 @@ static int mend(struct hp_site *site, void *arg)
 	struct hp_text *text = arg;
 	struct hp_err ignored;
 	const struct hp_entry *plan = &site->plan;
+	struct iovec piece = code_of(site);
+	uint8_t code[CODE_MAX] = {0};
 	uintptr_t target = hp_site_target(site);
+	hp_memory_read_pieces(&piece, 1, code);
 	atomic_store(site->cell.slot, target);
 	atomic_store(&site->before, target);
 	atomic_store(&site->after, target);
-	if (site->n_layers == 0 && holds(prefix_address(site), plan->old_prefix, plan->prefix_len) &&
-	    holds(jump_address(site), plan->old_jump, HP_JUMP_SIZE)) {
+	site->unclean = false;
+	if (site->n_layers == 0 && prefix_is_old(site, code) && jump_is_old(site, code)) {
 		site->redirected = site->prefix_set = false;
 		return 0;
 	}

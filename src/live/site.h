@@ -52,8 +52,9 @@ struct hp_site {
 	_Atomic uintptr_t before, after;
 	_Atomic uint32_t gate_number;
 
-	uint32_t mark;                /* of the operation at hand: its index + 1 */
-	struct hp_site *next_unclean; /* prefix_set without redirected */
+	uint32_t mark; /* of the operation at hand: its index + 1 */
+	bool unclean;  /* in the list of hp_sites_unclean */
+	struct hp_site *next_unclean;
 };
 
 /* The site of the function at entry, made if need be: HOTPATCH_ENOTPREPARED, ECODE, ... One caller at a time. */

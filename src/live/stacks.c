@@ -126,10 +126,10 @@ extern void *__libc_stack_end __attribute__((weak)); /* glibc: where the first t
 
 /* The kernel puts the program's name above the first frame of its first thread; libc puts the thread descriptor, with
  * the head of its robust list, above the first frame of all others (get_robust_list(2)). */
-uintptr_t hp_stack_top(int tid)
+uintptr_t hp_stack_top(int tid, int pid)
 {
 	uintptr_t head = 0, size = 0;
-	if (tid == (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0))
+	if (tid == pid)
 		return &__libc_stack_end && __libc_stack_end ? (uintptr_t)__libc_stack_end
 		                                             : getauxval(AT_EXECFN) & ~7ul;
 	if (hp_syscall(SYS_get_robust_list, tid, (long)&head, (long)&size, 0, 0, 0) != 0)
@@ -199,6 +199,13 @@ struct scan {
 	struct window window;
 };
 
+static void scan_begin(struct scan *s, const struct hp_codes *codes)
+{
+	s->codes = codes;
+	s->n = s->done = 0;
+	s->overflow = false;
+}
+
 static void scan_add(struct scan *s, uintptr_t ip, uintptr_t sp)
 {
 	for (size_t i = 0; i < s->n; i++)
@@ -212,11 +219,16 @@ static void scan_add(struct scan *s, uintptr_t ip, uintptr_t sp)
 	s->pending[s->n++].sp = sp;
 }
 
-/* `at` holds the restorer's address: behind it lies, or lay, a signal frame. */
-static bool signal_frame_hits(struct scan *s, uintptr_t at)
+/* `at` holds the restorer's address: behind it lies, or lay, a signal frame. n words from there on were read. */
+static bool signal_frame_hits(struct scan *s, uintptr_t at, const uintptr_t *words, size_t n)
 {
-	uintptr_t words[HP_SIGFRAME_WORDS], ip, sp;
-	if (!hp_memory_read(at, words, sizeof(words)) || !hp_arch_signal_frame(words, &ip, &sp))
+	uintptr_t frame[HP_SIGFRAME_WORDS], ip, sp;
+	if (n < HP_SIGFRAME_WORDS) {
+		if (!hp_memory_read(at, frame, sizeof(frame)))
+			return false;
+		words = frame;
+	}
+	if (!hp_arch_signal_frame(words, &ip, &sp))
 		return false;
 	if (find(s->codes, ip, false))
 		return true;
@@ -225,14 +237,13 @@ static bool signal_frame_hits(struct scan *s, uintptr_t at)
 	return false;
 }
 
-static bool words_hit(struct scan *s, uintptr_t base, size_t n)
+static bool words_hit(struct scan *s, uintptr_t base, const uintptr_t *words, size_t n)
 {
 	uintptr_t low = s->codes->low, span = s->codes->high - low, frame = atomic_load(&restorer);
 	for (size_t i = 0; i < n; i++) {
-		uintptr_t word = s->window.words[i];
-		if (word - low < span && find(s->codes, word, true))
+		if (words[i] - low < span && find(s->codes, words[i], true))
 			return true;
-		if (word == frame && frame && signal_frame_hits(s, base + i * sizeof(uintptr_t)))
+		if (words[i] == frame && frame && signal_frame_hits(s, base + i * sizeof(uintptr_t), words + i, n - i))
 			return true;
 	}
 	return false;
@@ -245,7 +256,7 @@ static bool stretch_hits(struct scan *s, uintptr_t sp, uintptr_t limit, uintptr_
 	while (at < limit) {
 		size_t want = limit - at < sizeof(s->window.words) ? limit - at : sizeof(s->window.words);
 		size_t got = hp_memory_read_some(at, s->window.words, want) / sizeof(uintptr_t);
-		if (words_hit(s, at, got))
+		if (words_hit(s, at, s->window.words, got))
 			return true;
 		at += got * sizeof(uintptr_t);
 		if (got * sizeof(uintptr_t) < want)
@@ -265,17 +276,20 @@ static uintptr_t stretch_limit(uintptr_t sp, uintptr_t top)
 	return sp + STRETCH_MAX;
 }
 
-enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top)
+enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top,
+                             const struct hp_stack_words *read)
 {
 	struct scan s;
-	s.codes = codes;
-	s.n = s.done = 0;
-	s.overflow = false;
-	scan_add(&s, ip, sp & ~(sizeof(uintptr_t) - 1));
+	scan_begin(&s, codes);
+	sp &= ~(sizeof(uintptr_t) - 1);
+	scan_add(&s, ip, sp);
 	bool complete = false;
+	if (words_hit(&s, sp, read->v, read->n))
+		return HP_MAYBE;
 	for (; s.done < s.n; s.done++) {
 		uintptr_t at = s.pending[s.done].sp, limit = stretch_limit(at, top), end;
-		if (find(codes, s.pending[s.done].ip, false) || stretch_hits(&s, at, limit, &end))
+		uintptr_t from = s.done == 0 ? at + read->n * sizeof(uintptr_t) : at;
+		if (find(codes, s.pending[s.done].ip, false) || stretch_hits(&s, from, limit, &end))
 			return HP_MAYBE;
 		if (top ? at < top && end >= top : end < limit)
 			complete = true;
@@ -284,6 +298,17 @@ enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr
 			scan_add(&s, 0, native_low(top));
 	}
 	return complete && !s.overflow ? HP_OUT : HP_UNKNOWN;
+}
+
+enum hp_answer hp_stack_scan_own(const struct hp_codes *codes, uintptr_t frame, uintptr_t top)
+{
+	enum { SIZE = 16384 };
+	uintptr_t *words = malloc(SIZE);
+	size_t want = frame < top && top - frame < SIZE ? top - frame : SIZE;
+	struct hp_stack_words read = {words, words ? hp_memory_read_some(frame, words, want) / sizeof(*words) : 0};
+	enum hp_answer answer = hp_stack_scan(codes, 0, frame, top, &read);
+	free(words);
+	return answer;
 }
 
 /* -- Walk -------------------------------------------------------------------------------------------------------- */
@@ -360,9 +385,7 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 enum hp_answer hp_stack_scan_announced(const struct hp_codes *codes)
 {
 	struct scan s;
-	s.codes = codes;
-	s.n = s.done = 0;
-	s.overflow = false;
+	scan_begin(&s, codes);
 	for (struct announced_chunk *chunk = &announced_first; chunk; chunk = atomic_load(&chunk->next))
 		for (size_t i = 0; i < ANNOUNCED_CHUNK; i++) {
 			size_t size = atomic_load(&chunk->stacks[i].size);

@@ -16,7 +16,7 @@
  * A scan that starts on an alternate stack follows signal frames until it has covered the stack that ends at `top`. If
  * it does not get there, some stack is not known, and the answer is HP_UNKNOWN.
  *
- * All of it is async-signal-safe, reads other threads' memory without faulting, and needs about 3 KiB of stack.
+ * All of it but hp_stack_scan_own is async-signal-safe, reads other threads' memory without faulting, and needs about 3 KiB of stack.
  */
 #ifndef HP_LIVE_STACKS_H
 #define HP_LIVE_STACKS_H
@@ -61,10 +61,22 @@ enum hp_answer {
 	HP_UNKNOWN, /* a stack could not be followed */
 };
 
-/* The native stack of a thread ends at or below this address; 0 where that cannot be found out. */
-uintptr_t hp_stack_top(int tid);
+/* The native stack of a thread ends at or below this address; 0 where that cannot be found out. pid: of the process,
+ * whose first thread has the same number. */
+uintptr_t hp_stack_top(int tid, int pid);
 
-enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top);
+/* Words of a stack that have been read: n of them, from the stack pointer up. */
+struct hp_stack_words {
+	const uintptr_t *v;
+	size_t n;
+};
+
+/* HP_OUT, HP_MAYBE or HP_UNKNOWN. `read` (n may be 0) is not read again. */
+enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top,
+                             const struct hp_stack_words *read);
+
+/* The same from a frame of the calling thread up; one system call for most stacks. Allocates. */
+enum hp_answer hp_stack_scan_own(const struct hp_codes *codes, uintptr_t frame, uintptr_t top);
 
 struct hp_walk {
 	uint32_t owner;                  /* of the innermost frame that is inside, if HP_IN */

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "arch/arch.h"
+#include "base/mapped.h"
 
 /* -- Writing ----------------------------------------------------------------------------------------------------- */
 
@@ -98,17 +98,33 @@ int hp_text_write(struct hp_text *text, uintptr_t address, const void *bytes, si
 
 /* -- Reading ----------------------------------------------------------------------------------------------------- */
 
+size_t hp_memory_read_pieces(const struct iovec *pieces, size_t n, void *buffer)
+{
+	struct iovec local = {buffer, 0};
+	for (size_t i = 0; i < n; i++)
+		local.iov_len += pieces[i].iov_len;
+	long self = hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
+	long got = hp_syscall(SYS_process_vm_readv, self, (long)&local, 1, (long)pieces, (long)n, 0);
+	return got > 0 ? (size_t)got : 0;
+}
+
 size_t hp_memory_read_some(uintptr_t address, void *buffer, size_t n)
 {
-	struct iovec local = {buffer, n}, remote = {(void *)address, n};
-	long self = hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
-	long got = hp_syscall(SYS_process_vm_readv, self, (long)&local, 1, (long)&remote, 1, 0);
-	return got > 0 ? (size_t)got : 0;
+	struct iovec piece = {(void *)address, n};
+	return hp_memory_read_pieces(&piece, 1, buffer);
 }
 
 bool hp_memory_read(uintptr_t address, void *buffer, size_t n)
 {
 	return hp_memory_read_some(address, buffer, n) == n;
+}
+
+bool hp_text_read(uintptr_t address, void *buffer, size_t n)
+{
+	if (!hp_mapped_is_text(address, n))
+		return hp_memory_read(address, buffer, n);
+	memcpy(buffer, (const void *)address, n);
+	return true;
 }
 
 /* -- Barriers ---------------------------------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "base/err.h"
 
@@ -35,6 +36,14 @@ int hp_text_write(struct hp_text *text, uintptr_t address, const void *bytes, si
 bool hp_memory_read(uintptr_t address, void *buffer, size_t n);
 /* As many as can be had, from the first on. Async-signal-safe; errno stays. */
 size_t hp_memory_read_some(uintptr_t address, void *buffer, size_t n);
+
+/* All n bytes of code, or false: those of an image are simply there, and need no system call. */
+bool hp_text_read(uintptr_t address, void *buffer, size_t n);
+
+/* Several pieces, one behind the other into buffer, in one system call: at most HP_PIECES_MAX. The bytes read until the
+ * first that cannot be had. Async-signal-safe; errno stays. */
+enum { HP_PIECES_MAX = 64 };
+size_t hp_memory_read_pieces(const struct iovec *pieces, size_t n, void *buffer);
 
 /* When it returns 0, every thread of the process that runs on has executed a serialising instruction since: no
  * processor still holds old code (membarrier(2), PRIVATE_EXPEDITED_SYNC_CORE). */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "arch/arch.h"
+#include "live/text.h"
 
 int hp_thread_self(void)
 {
@@ -22,6 +23,65 @@ uint64_t hp_now(void)
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* -- Stacks of blocked threads that are read by one system call --------------------------------------------------- */
+
+enum { BATCH = 32, PIECE = 4096, WORDS = 8192 };
+
+_Static_assert(BATCH <= HP_PIECES_MAX, "a batch is read by one call");
+
+struct hp_batch {
+	size_t n, n_words;
+	struct {
+		struct hp_thread *thread;
+		uintptr_t ip, sp;
+		size_t size; /* bytes from sp up, at most PIECE, that are read at first: for most threads the whole */
+	} v[BATCH];
+	uintptr_t words[WORDS]; /* of all, one behind the other */
+};
+
+/* -- Where stacks end, once known -------------------------------------------------------------------------------- */
+
+/* Of the threads in the last list, in its order. A thread is told by its number and the inode of its folder: the kernel
+ * makes another inode for another thread (fs/proc/base.c: proc_task_instantiate). Protected by the turn (session.h). */
+static struct {
+	struct known {
+		uint64_t inode;
+		int tid;
+		uintptr_t top;
+	} * v;
+	size_t n, capacity;
+} known;
+
+static bool known_reserve(size_t n)
+{
+	struct known *grown = n > known.capacity ? realloc(known.v, n * sizeof(*grown)) : known.v;
+	if (!grown)
+		return false;
+	known.v = grown;
+	known.capacity = n > known.capacity ? n : known.capacity;
+	return true;
+}
+
+/* Lists are in one order, but for threads that came and went: *hint follows. */
+static uintptr_t known_top(int tid, uint64_t inode, size_t *hint)
+{
+	for (size_t i = *hint; i < known.n && inode > 1; i++) /* 1: the kernel had no memory for an inode */
+		if (known.v[i].tid == tid && known.v[i].inode == inode) {
+			*hint = i + 1;
+			return known.v[i].top;
+		}
+	return 0;
+}
+
+static void known_keep(const struct hp_threads *threads)
+{
+	known.n = threads->n < known.capacity ? threads->n : known.capacity;
+	for (size_t i = 0; i < known.n; i++) {
+		const struct hp_thread *thread = &threads->v[i];
+		known.v[i] = (struct known){thread->inode, thread->tid, thread->top};
+	}
 }
 
 /* -- The list ---------------------------------------------------------------------------------------------------- */
@@ -42,8 +102,11 @@ int hp_threads_open(struct hp_threads *threads, struct hp_err *err)
 	threads->entries_size = 64 * (threads->capacity + 2); /* an entry with a ten-digit name takes 32 bytes */
 	threads->v = malloc(threads->capacity * sizeof(*threads->v));
 	threads->entries = malloc(threads->entries_size);
-	if (threads->v && threads->entries)
+	threads->batch = malloc(sizeof(*threads->batch));
+	if (threads->v && threads->entries && threads->batch && known_reserve(threads->capacity)) {
+		threads->batch->n = threads->batch->n_words = 0;
 		return 0;
+	}
 	hp_threads_close(threads);
 	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to ask %zu threads", threads->capacity);
 }
@@ -60,6 +123,7 @@ void hp_threads_close(struct hp_threads *threads)
 	hp_threads_close_files(threads);
 	free(threads->v);
 	free(threads->entries);
+	free(threads->batch);
 	*threads = (struct hp_threads){.task = -1};
 }
 
@@ -79,7 +143,7 @@ static int parse_tid(const char *text)
 	return *text ? 0 : tid;
 }
 
-static bool add(struct hp_threads *threads, int tid)
+static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hint)
 {
 	if (threads->n == threads->capacity)
 		return false;
@@ -89,7 +153,10 @@ static bool add(struct hp_threads *threads, int tid)
 	thread->reason = "";
 	thread->blocked = false;
 	thread->clock = 0;
-	thread->top = hp_stack_top(tid);
+	thread->inode = inode;
+	thread->top = known_top(tid, inode, hint);
+	if (!thread->top)
+		thread->top = hp_stack_top(tid, threads->pid);
 	thread->looks = 0;
 	thread->walk.n_frames = 0;
 	thread->asked = 0;
@@ -102,8 +169,9 @@ static bool add(struct hp_threads *threads, int tid)
 static size_t list_once(struct hp_threads *threads)
 {
 	int self = hp_thread_self();
-	size_t seen = 0;
+	size_t seen = 0, hint = 0;
 	threads->n = 0;
+	threads->pid = (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
 	lseek(threads->task, 0, SEEK_SET);
 	for (;;) {
 		long got = hp_syscall(SYS_getdents64, threads->task, (long)threads->entries,
@@ -115,7 +183,7 @@ static size_t list_once(struct hp_threads *threads)
 			int tid = parse_tid(entry->name);
 			if (tid > 0)
 				seen++;
-			if (tid > 0 && tid != self && !add(threads, tid))
+			if (tid > 0 && tid != self && !add(threads, tid, entry->inode, &hint))
 				return 0;
 			at += entry->size;
 		}
@@ -132,8 +200,10 @@ bool hp_threads_list(struct hp_threads *threads)
 		size_t before = thread_count(threads->task), seen = list_once(threads);
 		if (seen == 0)
 			return false;
-		if (seen >= before)
+		if (seen >= before) {
+			known_keep(threads);
 			return true;
+		}
 	}
 	return false;
 }
@@ -254,13 +324,10 @@ void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer)
 	}
 }
 
-static void look_blocked(struct hp_thread *thread, const struct hp_codes *codes, uintptr_t ip, uintptr_t sp)
+static void look_blocked(struct hp_thread *thread, const struct hp_codes *codes, uintptr_t ip, uintptr_t sp,
+                         const struct hp_stack_words *read)
 {
-	if (ip == (uintptr_t)hp_gate_waiting) { /* it looked at itself before it began to wait, and will look again */
-		thread->verdict = HP_VERDICT_OUT;
-		return;
-	}
-	enum hp_answer answer = hp_stack_scan(codes, ip, sp, thread->top);
+	enum hp_answer answer = hp_stack_scan(codes, ip, sp, thread->top, read);
 	if (answer != HP_OUT) {
 		struct hp_regs regs;
 		hp_arch_regs_from_pair(ip, sp, &regs);
@@ -269,24 +336,79 @@ static void look_blocked(struct hp_thread *thread, const struct hp_codes *codes,
 	hp_thread_conclude(thread, answer);
 }
 
-void hp_thread_look(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes)
+/* What was read of a thread that ran meanwhile may not belong together. */
+static void look_again_if_it_ran(struct hp_thread *thread)
+{
+	thread->blocked = !hp_thread_has_run(thread);
+	if (!thread->blocked) {
+		thread->verdict = HP_VERDICT_NONE;
+		thread->looks++;
+	}
+}
+
+static size_t read_batch(struct hp_batch *batch)
+{
+	struct iovec pieces[BATCH];
+	for (size_t i = 0; i < batch->n; i++)
+		pieces[i] = (struct iovec){(void *)batch->v[i].sp, batch->v[i].size};
+	return hp_memory_read_pieces(pieces, batch->n, batch->words);
+}
+
+/* A stack behind one that could not be read whole is read when it is scanned. */
+void hp_threads_look_end(struct hp_threads *threads, const struct hp_codes *codes)
+{
+	struct hp_batch *batch = threads->batch;
+	size_t left = batch->n ? read_batch(batch) : 0;
+	const uintptr_t *words = batch->words;
+	for (size_t i = 0; i < batch->n; i++) {
+		struct hp_thread *thread = batch->v[i].thread;
+		size_t size = batch->v[i].size, got = left < size ? left : size;
+		look_blocked(thread, codes, batch->v[i].ip, batch->v[i].sp,
+		             &(struct hp_stack_words){words, got / sizeof(uintptr_t)});
+		look_again_if_it_ran(thread);
+		words += size / sizeof(uintptr_t);
+		left -= got;
+	}
+	batch->n = batch->n_words = 0;
+}
+
+static void add_to_batch(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes,
+                         uintptr_t ip, uintptr_t sp)
+{
+	struct hp_batch *batch = threads->batch;
+	sp &= ~(sizeof(uintptr_t) - 1);
+	size_t size = sp < thread->top && thread->top - sp < PIECE ? thread->top - sp : PIECE;
+	if (batch->n == BATCH || batch->n_words + size / sizeof(uintptr_t) > WORDS)
+		hp_threads_look_end(threads, codes);
+	batch->v[batch->n].thread = thread;
+	batch->v[batch->n].ip = ip;
+	batch->v[batch->n].sp = sp;
+	batch->v[batch->n++].size = size;
+	batch->n_words += size / sizeof(uintptr_t);
+}
+
+void hp_threads_look(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes)
 {
 	uintptr_t ip = 0, sp = 0;
 	thread->verdict = HP_VERDICT_NONE;
 	thread->blocked = false;
 	thread->clock = hp_thread_clock(thread->tid);
-	enum state state = read_state(threads, thread->tid, &ip, &sp);
-	if (state == STATE_BLOCKED) {
-		look_blocked(thread, codes, ip, sp);
-		if (hp_thread_has_run(thread)) /* what was read may not belong together */
-			thread->verdict = HP_VERDICT_NONE;
-		else
-			thread->blocked = true;
-	} else if (state == STATE_GONE) {
+	switch (read_state(threads, thread->tid, &ip, &sp)) {
+	case STATE_BLOCKED:
+		if (ip ==
+		    (uintptr_t)hp_gate_waiting) { /* it looked at itself before it began to wait, and will again */
+			thread->verdict = HP_VERDICT_OUT;
+			look_again_if_it_ran(thread);
+		} else {
+			add_to_batch(threads, thread, codes, ip, sp);
+		}
+		break;
+	case STATE_GONE:
 		thread->verdict = HP_VERDICT_OUT;
-	}
-	if (thread->verdict == HP_VERDICT_NONE)
+		break;
+	default:
 		thread->looks++;
+	}
 }
 
 bool hp_thread_blocks_signal(const struct hp_threads *threads, int tid, int signo)

@@ -38,6 +38,7 @@ struct hp_thread {
 	bool blocked;         /* in the kernel when the verdict was found */
 	uint64_t clock;       /* CPU time then, ns: the same later means the same verdict */
 	uintptr_t top;        /* of its native stack */
+	uint64_t inode;       /* of its folder in /proc */
 	unsigned looks;       /* times found running since last asked or read */
 	struct hp_walk walk;  /* if IN or UNKNOWN */
 	_Atomic uint32_t ask; /* enum hp_ask_state; a futex */
@@ -49,9 +50,11 @@ struct hp_thread {
 struct hp_threads {
 	struct hp_thread *v;
 	size_t n, capacity;
+	int pid;
 	int task;      /* /proc/self/task */
 	char *entries; /* buffer for its directory entries */
 	size_t entries_size;
+	struct hp_batch *batch; /* of stacks that are read together */
 };
 
 /* Makes room for the threads there are and as many again. */
@@ -65,8 +68,10 @@ void hp_threads_close_files(struct hp_threads *threads);
 bool hp_threads_list(struct hp_threads *threads);
 
 /* Finds the verdict on a thread if it is blocked or gone; leaves it at NONE when it runs. A thread
- * that waits at the gate, or in hotpatch_poll, is out: it looks again before it goes on. */
-void hp_thread_look(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes);
+ * that waits at the gate, or in hotpatch_poll, is out: it looks again before it goes on. Threads are looked at some at
+ * a time: the verdicts hold after hp_threads_look_end. */
+void hp_threads_look(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes);
+void hp_threads_look_end(struct hp_threads *threads, const struct hp_codes *codes);
 
 /* Whether a blocked thread has run since its verdict was found. */
 bool hp_thread_has_run(const struct hp_thread *thread);

@@ -67,22 +67,9 @@ void hp_layers_unlock(void)
 
 /* -- prepare: NEW -> READY --------------------------------------------------------------------------------------- */
 
-static int add_definition(struct hp_codes *codes, const struct hp_definition *definition, uint32_t owner,
-                          struct hp_err *err)
-{
-	int error = 0;
-	for (size_t i = 0; i < definition->parts.n && !error; i++)
-		error = hp_codes_add_function(codes, definition->parts.v[i].low, definition->parts.v[i].high,
-		                              definition->is_original && i == 0, owner, err);
-	if (!error && definition->landing)
-		error = hp_codes_add_function(codes, definition->landing, definition->landing + HP_CLOSURE_CODE, false,
-		                              owner, err);
-	return error;
-}
-
 static int add_original(struct hp_codes *codes, const struct hp_site *site, uint32_t owner, struct hp_err *err)
 {
-	int error = add_definition(codes, &site->original, owner, err);
+	int error = hp_definition_add_code(&site->original, codes, owner, err);
 	if (!error && site->plan.cet)
 		error = hp_codes_add_function(codes, site->cell.code + HP_CELL_BODY, site->cell.code + HP_CELL_BODY_END,
 		                              false, owner, err);
@@ -107,11 +94,11 @@ static int add_old_code(struct hp_codes *codes, const struct hp_change *change, 
 	for (size_t i = change->kept; i < site->n_layers && !error; i++) {
 		const struct hp_definition *definition = site->layers[i].definition;
 		if (!definition->is_original && !hp_definition_same_code(definition, next))
-			error = add_definition(codes, definition, owner, err);
+			error = hp_definition_add_code(definition, codes, owner, err);
 	}
 	for (const struct hp_definition *d = site->lingering; d && !error; d = d->next)
 		if (!hp_definition_same_code(d, next))
-			error = add_definition(codes, d, owner, err);
+			error = hp_definition_add_code(d, codes, owner, err);
 	return error;
 }
 
@@ -189,19 +176,19 @@ static void add_obstacle(struct transition *t, int tid, bool self, const char *r
 	};
 }
 
-/* Whether the calling thread is active, from the frames of this very call up. */
+/* Whether the calling thread is active. */
 static bool self_is_active(struct transition *t)
 {
 	ucontext_t context;
 	struct hp_regs regs;
 	struct hp_walk walk = {.owner = UINT32_MAX};
+	int tid = hp_thread_self();
+	uintptr_t top = hp_stack_top(tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
+	if (hp_stack_scan_own(&t->codes, t->request->frame, top) == HP_OUT)
+		return false;
 	if (getcontext(&context) != 0)
 		return true;
 	hp_arch_regs_from_signal(&context, &regs);
-	int tid = hp_thread_self();
-	uintptr_t top = hp_stack_top(tid);
-	if (hp_stack_scan(&t->codes, 0, regs.value[HP_REG_SP], top) == HP_OUT)
-		return false;
 	enum hp_answer answer = hp_stack_walk(&t->codes, &regs, top, &walk);
 	if (answer == HP_OUT)
 		return false;
@@ -495,16 +482,21 @@ static bool all_are_seen_out(const struct transition *t, const struct hp_codes *
 	struct hp_threads threads;
 	struct hp_err ignored;
 	size_t hint = 0;
+	if (t->threads && t->threads->n == 0) /* no other thread has been there to start one */
+		return true;
 	if (hp_threads_open(&threads, &ignored) != 0)
 		return false;
 	bool out = hp_threads_list(&threads);
 	for (size_t i = 0; i < threads.n && out; i++) {
 		struct hp_thread *thread = &threads.v[i];
 		if (t->threads && hp_threads_slept_out(t->threads, thread->tid, &hint))
-			continue;
-		hp_thread_look(&threads, thread, codes);
-		out = thread->verdict == HP_VERDICT_OUT;
+			thread->verdict = HP_VERDICT_OUT;
+		else
+			hp_threads_look(&threads, thread, codes);
 	}
+	hp_threads_look_end(&threads, codes);
+	for (size_t i = 0; i < threads.n; i++)
+		out &= threads.v[i].verdict == HP_VERDICT_OUT;
 	hp_threads_close(&threads);
 	return out;
 }
@@ -531,7 +523,7 @@ bool hp_definition_is_left(const struct hp_definition *definition)
 {
 	struct hp_codes codes = {0};
 	struct hp_err ignored;
-	int error = add_definition(&codes, definition, 0, &ignored);
+	int error = hp_definition_add_code(definition, &codes, 0, &ignored);
 	if (!error)
 		error = hp_gate_add_code(&codes, &ignored);
 	hp_codes_sort(&codes);

@@ -21,6 +21,7 @@ struct hp_request {
 	uint64_t deadline;   /* CLOCK_MONOTONIC, ns */
 	uint64_t stall;      /* longest a caller is held in one attempt, ns */
 	unsigned timeout_ms; /* for the sentence */
+	uintptr_t frame;     /* of the function that the program called; below it are our own frames */
 };
 
 enum { HP_OBSTACLES_MAX = 32 };
