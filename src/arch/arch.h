@@ -103,14 +103,25 @@ struct hp_gate_frame {
 extern void hp_gate_enter(void);
 void hp_arch_gate_init(void); /* before the first gate closes */
 
+/* Tells the processor that the thread waits in a loop. */
+static inline void hp_arch_pause(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
 /* futex(FUTEX_WAIT_PRIVATE) on word as the gate waits: a thread blocked in it has hp_gate_waiting as its instruction
- * pointer. */
-void hp_gate_wait(const uint32_t *word, uint32_t value);
-extern const char hp_gate_waiting[];
+ * pointer, one that was interrupted there by a signal hp_gate_calling, and `frame` lies at its stack pointer. */
+void hp_gate_wait(const uint32_t *word, uint32_t value, const struct hp_gate_frame *frame);
+extern const char hp_gate_calling[], hp_gate_waiting[];
 
 /* -- Registers --------------------------------------------------------------------------------------------------- */
 
-void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, struct hp_regs *ret_regs);
+/* Of the caller whose frame lies at `address`; `frame` may be a copy of it. */
+void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, uintptr_t address, struct hp_regs *ret_regs);
 void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_regs);
 void hp_arch_regs_from_pair(uintptr_t ip, uintptr_t sp, struct hp_regs *ret_regs); /* the others unknown */
 /* The state of a function at its entry, before its first instruction: one return address on the stack. Steps out. */

@@ -13,6 +13,7 @@
 #include "arch/arch.h"
 #include "base/readers.h"
 #include "base/report.h"
+#include "live/gate.h"
 
 /* Everything below runs in a signal handler or while callers are held. */
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf pthread_cond_wait
@@ -74,14 +75,26 @@ static void wait_for_answer(uint32_t seen, uint64_t ns)
 
 /* -- In the thread that is asked --------------------------------------------------------------------------------- */
 
+/* The registers to begin with, which are those of the caller if the signal met it waiting at the gate, and what a scan
+ * from there says. */
+static enum hp_answer look_at_self(const struct hp_thread *thread, const ucontext_t *context, struct hp_regs *ret_regs)
+{
+	static const struct hp_stack_words nothing;
+	hp_arch_regs_from_signal(context, ret_regs);
+	uintptr_t ip = ret_regs->value[HP_REG_IP], sp = ret_regs->value[HP_REG_SP];
+	if (ip != (uintptr_t)hp_gate_waiting && ip != (uintptr_t)hp_gate_calling)
+		return hp_stack_scan(question.codes, ip, sp, thread->top, &nothing);
+	const struct hp_gate_frame *frame = *(const struct hp_gate_frame *const *)sp;
+	if (!frame) /* hotpatch_poll */
+		return HP_OUT;
+	hp_arch_regs_from_gate(frame, (uintptr_t)frame, ret_regs);
+	return hp_stack_scan(question.codes, 0, (uintptr_t)&frame->return_address, thread->top, &nothing);
+}
+
 static void answer(struct hp_thread *thread, ucontext_t *context)
 {
 	struct hp_regs regs;
-	hp_arch_regs_from_signal(context, &regs);
-	uintptr_t ip = regs.value[HP_REG_IP], sp = regs.value[HP_REG_SP];
-	static const struct hp_stack_words nothing;
-	if (ip == (uintptr_t)hp_gate_waiting ||
-	    hp_stack_scan(question.codes, ip, sp, thread->top, &nothing) == HP_OUT) {
+	if (look_at_self(thread, context, &regs) == HP_OUT) {
 		if (edge(thread, HP_ASK_SENT, HP_ASK_OUT))
 			note_answer();
 		else
@@ -304,10 +317,27 @@ static void count_one(struct count *count, const struct hp_thread *thread)
 	}
 }
 
+/* Callers that wait at the gate, and have said that they are out, need not be asked. */
+static void take_arrivals(struct hp_threads *threads)
+{
+	int tids[HP_ARRIVALS_MAX];
+	size_t n = hp_gate_arrivals(tids);
+	for (size_t i = 0; i < threads->n && n > 0; i++) {
+		struct hp_thread *thread = &threads->v[i];
+		for (size_t k = 0; k < n && thread->verdict != HP_VERDICT_OUT; k++)
+			if (tids[k] == thread->tid) {
+				thread->verdict = HP_VERDICT_OUT;
+				thread->blocked = false;
+			}
+	}
+}
+
 /* One step with every thread. */
-static struct count examine_all(struct hp_threads *threads, const struct hp_codes *codes)
+static struct count examine_all(struct hp_threads *threads, const struct hp_codes *codes, bool gated)
 {
 	struct count count = {.stuck = true};
+	if (gated)
+		take_arrivals(threads);
 	for (size_t i = 0; i < threads->n; i++)
 		if (threads->v[i].verdict != HP_VERDICT_OUT)
 			examine(threads, &threads->v[i], codes);
@@ -326,7 +356,7 @@ bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const 
 	uint64_t pause = 5 * US, began = hp_now();
 	for (;;) {
 		uint32_t seen = answers_seen();
-		struct count count = examine_all(threads, codes);
+		struct count count = examine_all(threads, codes, patience->gated);
 		uint64_t now = hp_now();
 		if (count.in + count.moving == 0)
 			return true;
@@ -339,6 +369,17 @@ bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const 
 			wait_for_answer(seen, pause < left ? pause : left);
 			pause = pause < MS / 2 ? 2 * pause : MS;
 		}
+	}
+}
+
+void hp_ask_again(struct hp_threads *threads)
+{
+	for (size_t i = 0; i < threads->n; i++) {
+		struct hp_thread *thread = &threads->v[i];
+		thread->verdict = HP_VERDICT_NONE;
+		edge(thread, HP_ASK_OUT, HP_ASK_IDLE); /* an answer that nobody has taken yet */
+		if (edge(thread, HP_ASK_HELD, HP_ASK_RELEASED))
+			futex_wake(&thread->ask);
 	}
 }
 

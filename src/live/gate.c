@@ -1,9 +1,11 @@
 #include "live/gate.h"
 
 #include <linux/futex.h>
+#include <stddef.h>
 #include <sys/syscall.h>
 
 #include "base/readers.h"
+#include "live/threads.h"
 
 /* Callers run this wherever they are: in handlers, with locks held, on small stacks. */
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf pthread_mutex_lock
@@ -16,6 +18,13 @@ static _Atomic uint64_t gate;
 static _Atomic(const struct hp_codes *) gate_codes;
 static _Atomic int gate_owner; /* thread id of who closed it */
 
+/* Callers that have found themselves out: number of the transition and thread id. Those of an earlier one may come
+ * late, and are known by their number. */
+static _Atomic uint64_t arrivals[HP_ARRIVALS_MAX];
+static _Atomic uint32_t n_arrivals;
+static _Atomic uint32_t spinners; /* how many of them may wait without sleeping */
+enum { SPIN_NS = 20000 };
+
 extern const char __start_hp_gate_text[] __attribute__((visibility("hidden")));
 extern const char __stop_hp_gate_text[] __attribute__((visibility("hidden")));
 
@@ -24,39 +33,109 @@ static enum phase phase_of(uint64_t word)
 	return (enum phase)(word & 3);
 }
 
+static uint64_t make_word(uint32_t number, enum phase phase)
+{
+	return (uint64_t)number << 32 | phase;
+}
+
 /* The half that the kernel compares: passes and phase (little-endian). */
 static uint32_t *futex_word(void)
 {
 	return (uint32_t *)(uintptr_t)&gate;
 }
 
+static int thread_self(void)
+{
+	return (int)hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
 /* -- The caller's side ------------------------------------------------------------------------------------------- */
 
-/* Whether the calling thread is active in an old definition. A gate frame below counts: its caller may have chosen. */
-static enum hp_answer look_at_self(const struct hp_gate_frame *frame)
+enum hp_answer hp_gate_look(const struct hp_codes *codes, const struct hp_gate_frame *frame, uintptr_t address,
+                            uintptr_t top, struct hp_walk *walk)
 {
 	static const struct hp_stack_words nothing;
+	uintptr_t sp = address + offsetof(struct hp_gate_frame, return_address);
+	struct hp_regs regs;
+	if (hp_stack_scan(codes, 0, sp, top, &nothing) == HP_OUT)
+		return HP_OUT;
+	hp_arch_regs_from_gate(frame, address, &regs);
+	return hp_stack_walk(codes, &regs, top, walk);
+}
+
+/* Whether the calling thread has said in this transition that it is out, and nobody has passed since. */
+static bool has_said_out(uint32_t number)
+{
+	uint64_t mine = (uint64_t)number << 32 | (uint32_t)thread_self();
+	uint32_t n = atomic_load(&n_arrivals);
+	for (uint32_t i = 0; i < n && i < HP_ARRIVALS_MAX; i++)
+		if (atomic_load(&arrivals[i]) == mine)
+			return atomic_load(&gate) == make_word(number, CLOSED);
+	return false;
+}
+
+/* Whether the calling thread is active in an old definition. If it is in the gate already, having been interrupted
+ * there by a signal whose handler called us, then it still is out if it has said so; else it may have chosen already.
+ */
+static enum hp_answer look_at_self(const struct hp_gate_frame *frame, uint32_t number)
+{
 	enum hp_answer answer = HP_OUT;
+	struct hp_walk walk;
 	hp_readers_enter();
 	const struct hp_codes *codes = atomic_load(&gate_codes);
 	if (codes) {
-		int tid = (int)hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
-		uintptr_t top = hp_stack_top(tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
-		answer = hp_stack_scan(codes, 0, (uintptr_t)&frame->return_address, top, &nothing);
-		if (answer != HP_OUT) {
-			struct hp_regs regs;
-			hp_arch_regs_from_gate(frame, &regs);
-			answer = hp_stack_walk(codes, &regs, top, NULL);
-		}
+		uintptr_t top = hp_stack_top(thread_self(), (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
+		answer = hp_gate_look(codes, frame, (uintptr_t)frame, top, &walk);
+		if (answer == HP_IN && walk.owner == HP_OWNER_GATE)
+			answer = has_said_out(number) ? HP_OUT : HP_UNKNOWN;
 	}
 	hp_readers_leave();
 	return answer;
 }
 
-/* Where the caller goes on, or 0: look at the word again. `looked` keeps the answer over several turns. */
-GATE_TEXT static uintptr_t choose(struct hp_site *site, const struct hp_gate_frame *frame, enum hp_answer *looked)
+/* Says that the calling thread has found itself out and will look at the word before it goes on. True if it is among
+ * the first, one for each processor but the one that the transition runs on: it may wait without sleeping. */
+static bool say_out(uint32_t number)
+{
+	uint32_t place = atomic_fetch_add(&n_arrivals, 1);
+	if (place < HP_ARRIVALS_MAX)
+		atomic_store(&arrivals[place], (uint64_t)number << 32 | (uint32_t)thread_self());
+	return place < atomic_load(&spinners);
+}
+
+/* Most gates are closed for less than it takes to fall asleep and to be woken. */
+GATE_TEXT static void wait_awake(uint64_t word)
+{
+	uint64_t until = hp_now() + SPIN_NS;
+	while (atomic_load(&gate) == word && hp_now() < until)
+		for (int i = 0; i < 16; i++)
+			hp_arch_pause();
+}
+
+/* A caller on its way through the gate. */
+struct visit {
+	struct hp_site *site;
+	const struct hp_gate_frame *frame;
+	uint32_t number; /* of the transition for which it has looked at itself; 0: none yet */
+	enum hp_answer looked;
+	bool awake; /* it may wait without sleeping, once */
+};
+
+GATE_TEXT static void wait_at_gate(struct visit *visit, uint64_t word)
+{
+	if (visit->awake) {
+		visit->awake = false;
+		wait_awake(word);
+	} else {
+		hp_gate_wait(futex_word(), (uint32_t)word, visit->frame);
+	}
+}
+
+/* Where the caller goes on, or 0: look at the word again. */
+GATE_TEXT static uintptr_t choose(struct visit *visit)
 {
 	uint64_t word = atomic_load(&gate);
+	struct hp_site *site = visit->site;
 	uint32_t number = atomic_load(&site->gate_number);
 	uintptr_t before = atomic_load(&site->before), after = atomic_load(&site->after);
 	if (atomic_load(&site->gate_number) != number)
@@ -65,17 +144,21 @@ GATE_TEXT static uintptr_t choose(struct hp_site *site, const struct hp_gate_fra
 		return before;
 	if (phase_of(word) == OPEN)
 		return after;
-	if (*looked == HP_MAYBE)
-		*looked = look_at_self(frame);
-	if (*looked == HP_IN)
-		return before;
-	if (*looked == HP_UNKNOWN && phase_of(word) == CLOSED)
-		return atomic_compare_exchange_strong(&gate, &word, word + 4) ? before : 0;
 	/* A program may have replaced and marked what we call ourselves (memcpy): who closed the gate cannot wait for
 	 * it. */
-	if (atomic_load(&gate_owner) == (int)hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0))
+	if (atomic_load(&gate_owner) == thread_self())
 		return phase_of(word) == CLOSED ? before : after;
-	hp_gate_wait(futex_word(), (uint32_t)word);
+	if (visit->number != number) {
+		visit->number = number;
+		visit->looked = look_at_self(visit->frame, number);
+		visit->awake = visit->looked == HP_OUT && say_out(number);
+		return 0;
+	}
+	if (visit->looked == HP_IN)
+		return before;
+	if (visit->looked == HP_UNKNOWN && phase_of(word) == CLOSED)
+		return atomic_compare_exchange_strong(&gate, &word, word + 4) ? before : 0;
+	wait_at_gate(visit, word);
 	return 0;
 }
 
@@ -84,30 +167,25 @@ uintptr_t hp_gate_arrive(struct hp_site *site, const struct hp_gate_frame *frame
 
 GATE_TEXT uintptr_t hp_gate_arrive(struct hp_site *site, const struct hp_gate_frame *frame)
 {
-	enum hp_answer looked = HP_MAYBE;
+	struct visit visit = {.site = site, .frame = frame};
 	uintptr_t target;
 	do
-		target = choose(site, frame, &looked);
+		target = choose(&visit);
 	while (!target);
 	return target;
 }
 
-/* A thread that waits here is taken for out, as one that waits at the gate: both look at the word before they go on. */
+/* A thread that waits here is taken for out, whatever is on its stack: it has no frame for the others to look at. */
 void hotpatch_poll(void)
 {
 	uint64_t word = atomic_load_explicit(&gate, memory_order_relaxed);
 	while (phase_of(word) == CLOSED || phase_of(word) == DECIDED) {
-		hp_gate_wait(futex_word(), (uint32_t)word);
+		hp_gate_wait(futex_word(), (uint32_t)word, NULL);
 		word = atomic_load(&gate);
 	}
 }
 
 /* -- The transition's side --------------------------------------------------------------------------------------- */
-
-static uint64_t make_word(uint32_t number, enum phase phase)
-{
-	return (uint64_t)number << 32 | phase;
-}
 
 static uint32_t number_now(void)
 {
@@ -117,6 +195,16 @@ static uint32_t number_now(void)
 static void wake_callers(void)
 {
 	hp_syscall(SYS_futex, (long)futex_word(), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0, 0, 0);
+}
+
+void hp_gate_prepare(void)
+{
+	uint64_t processors[128]; /* that this thread may run on, a bit each */
+	uint32_t count = 0;
+	long size = hp_syscall(SYS_sched_getaffinity, 0, sizeof(processors), (long)processors, 0, 0, 0);
+	for (long i = 0; i < size / (long)sizeof(*processors); i++)
+		count += (uint32_t)__builtin_popcountll(processors[i]);
+	atomic_store(&spinners, count > 1 ? count - 1 : 0);
 }
 
 uint32_t hp_gate_begin(void)
@@ -157,7 +245,8 @@ void hp_gate_keep_after(struct hp_site *site)
 void hp_gate_close(const struct hp_codes *codes)
 {
 	atomic_store(&gate_codes, codes);
-	atomic_store(&gate_owner, (int)hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0));
+	atomic_store(&gate_owner, thread_self());
+	atomic_store(&n_arrivals, 0);
 	atomic_store(&gate, make_word(number_now(), CLOSED));
 }
 
@@ -166,6 +255,21 @@ void hp_gate_reopen(void)
 	atomic_store(&gate, make_word(number_now(), PASS));
 	atomic_store(&gate_codes, NULL);
 	wake_callers();
+}
+
+size_t hp_gate_arrivals(int tids[HP_ARRIVALS_MAX])
+{
+	uint64_t word = atomic_load(&gate);
+	uint32_t number = (uint32_t)(word >> 32), n = atomic_load(&n_arrivals);
+	size_t found = 0;
+	if ((uint32_t)word != CLOSED) /* somebody has passed: it may have been one of them */
+		return 0;
+	for (uint32_t i = 0; i < n && i < HP_ARRIVALS_MAX; i++) {
+		uint64_t arrival = atomic_load(&arrivals[i]);
+		if ((uint32_t)(arrival >> 32) == number)
+			tids[found++] = (int)(uint32_t)arrival;
+	}
+	return found;
 }
 
 uint32_t hp_gate_passes(void)

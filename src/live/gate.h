@@ -17,9 +17,12 @@
  * so a caller that was on its way to the gate for a long time still arrives at the right place. Order of writing:
  * prepare sets gate_number to 0, then `after`, then gate_number; reading: number, before, after, number again.
  *
- * A caller that cannot find out whether it is active (its stack cannot be walked) goes on with the old definition, and
- * counts itself in `passes`: the decision is a compare-and-swap on the whole word, so it fails if somebody has passed
- * since the threads were asked, and they are asked again.
+ * A caller that cannot find out whether it is active (its stack cannot be walked, or it is in the gate already, beneath
+ * a signal handler) goes on with the old definition, and counts itself in `passes`: the decision is a compare-and-swap
+ * on the whole word, so it fails if somebody has passed since the threads were asked, and they are asked again.
+ *
+ * A caller that has found itself out says so in a list of arrivals and waits: the transition need not ask it. What it
+ * said holds while nobody has passed: a handler that interrupts it there waits at the gate too, or passes counted.
  */
 #ifndef HP_LIVE_GATE_H
 #define HP_LIVE_GATE_H
@@ -29,6 +32,9 @@
 
 #include "live/site.h"
 #include "live/stacks.h"
+
+/* Before the first transition closes the gate. */
+void hp_gate_prepare(void);
 
 /* A new transition; its number. Its sites are enlisted before their slots point to the gate. */
 uint32_t hp_gate_begin(void);
@@ -44,8 +50,19 @@ void hp_gate_keep_after(struct hp_site *site);
 void hp_gate_close(const struct hp_codes *codes);
 void hp_gate_reopen(void); /* CLOSED -> PASS; callers go on */
 uint32_t hp_gate_passes(void);
+
+/* The threads that have said since the gate was closed that they are out and wait; some may be missing. None once
+ * somebody has passed. */
+enum { HP_ARRIVALS_MAX = 128 };
+size_t hp_gate_arrivals(int tids[HP_ARRIVALS_MAX]);
+
 bool hp_gate_decide(uint32_t passes); /* CLOSED -> DECIDED unless somebody passed since */
 void hp_gate_open(void);              /* -> OPEN; callers go on */
+
+/* Whether a caller at the gate is active in the codes, beneath its frame, which lies at `address`; `frame` may be a copy.
+ * walk as in hp_stack_walk. Async-signal-safe. */
+enum hp_answer hp_gate_look(const struct hp_codes *codes, const struct hp_gate_frame *frame, uintptr_t address,
+                            uintptr_t top, struct hp_walk *walk);
 
 /* The code of the gate itself: a thread in it may have chosen its definition already. */
 int hp_gate_add_code(struct hp_codes *codes, struct hp_err *err) HP_MUST_CHECK;

@@ -334,14 +334,9 @@ static struct iovec code_of(const struct hp_site *site)
 	return (struct iovec){(void *)low, high - low};
 }
 
-static bool prefix_is_new(const struct hp_site *site, const uint8_t *code)
+static bool prefix_is(const struct hp_site *site, const uint8_t *code, const uint8_t *prefix)
 {
-	return memcmp(code, site->plan.new_prefix, site->plan.prefix_len) == 0;
-}
-
-static bool prefix_is_old(const struct hp_site *site, const uint8_t *code)
-{
-	return memcmp(code, site->plan.old_prefix, site->plan.prefix_len) == 0;
+	return memcmp(code, prefix, site->plan.prefix_len) == 0;
 }
 
 static bool jump_is_old(const struct hp_site *site, const uint8_t *code)
@@ -354,7 +349,8 @@ static bool jump_is_old(const struct hp_site *site, const uint8_t *code)
 static int check_code(struct hp_site *site, const uint8_t *code, void *unused, struct hp_err *err)
 {
 	(void)unused;
-	bool prefix = prefix_is_old(site, code) || (site->prefix_set && prefix_is_new(site, code));
+	bool prefix = prefix_is(site, code, site->plan.old_prefix) ||
+	              (site->prefix_set && prefix_is(site, code, site->plan.new_prefix));
 	if (prefix && jump_is_old(site, code))
 		return 0;
 	return hp_err_set(
@@ -425,7 +421,7 @@ static int write_jumps(struct hp_site *const *sites, size_t n, bool redirect, si
 			error = hp_text_write(text, jump_address(sites[i]) + byte,
 			                      (redirect ? plan->new_jump : plan->old_jump) + byte, 1, err);
 	}
-	return error ? error : hp_barrier_code(err);
+	return error;
 }
 
 /* Whether writing the prefix has shown that the jump can be written: it has if both lie on one page. */
@@ -473,7 +469,21 @@ static void add_unclean(struct hp_site *site)
 	unclean = site;
 }
 
-/* First bytes first: the reverse order. What cannot be taken back stays, and leads to the original. */
+/* Sites that are redirected again need their prefixes. */
+static void forget_redirected(void)
+{
+	for (struct hp_site **at = &unclean; *at;) {
+		if ((*at)->redirected) {
+			(*at)->unclean = false;
+			*at = (*at)->next_unclean;
+		} else {
+			at = &(*at)->next_unclean;
+		}
+	}
+}
+
+/* First bytes first. What cannot be taken back stays, and leads to the original. A processor that still sees the second
+ * byte executes it alone, which does nothing: no barrier is needed behind it. */
 void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 {
 	struct hp_err ignored;
@@ -482,7 +492,7 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 		any |= wants_jump(sites[i], false);
 	if (!any)
 		return;
-	if (write_jumps(sites, n, false, 0, text, &ignored) == 0 &&
+	if (write_jumps(sites, n, false, 0, text, &ignored) == 0 && hp_barrier_code(&ignored) == 0 &&
 	    write_jumps(sites, n, false, 1, text, &ignored) == 0)
 		mark_redirected(sites, n, false);
 	for (size_t i = 0; i < n; i++)
@@ -490,35 +500,43 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 			add_unclean(sites[i]);
 }
 
-int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *text, struct hp_err *err)
+/* Prefixes and second bytes, a barrier, first bytes, a barrier. */
+static int write_entries(struct hp_site *const *sites, size_t n, struct hp_text *text, struct hp_err *err)
 {
-	bool fresh = false;
-	int error = check_codes(sites, n, err);
+	int error = 0;
 	for (size_t i = 0; i < n && !error; i++)
-		if (!sites[i]->redirected) {
+		if (!sites[i]->redirected)
 			error = write_prefix(sites[i], text, err);
-			fresh = true;
-		}
-	if (!error && !fresh)
-		return 0;
-	if (!error)
-		error = hp_barrier_code(err);
 	if (!error)
 		error = write_jumps(sites, n, true, 1, text, err);
 	if (!error)
+		error = hp_barrier_code(err);
+	if (!error)
 		error = write_jumps(sites, n, true, 0, text, err);
-	if (error) { /* a jump that was written leads to the original; taking it back may fail as writing it did */
-		mark_redirected(sites, n, true);
-		hp_sites_undo(sites, n, text);
+	return error ? error : hp_barrier_code(err);
+}
+
+int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *text, struct hp_err *err)
+{
+	bool any = false;
+	for (size_t i = 0; i < n; i++)
+		any |= !sites[i]->redirected;
+	if (!any)
+		return 0;
+	int error = check_codes(sites, n, err);
+	if (error)
 		return error;
-	}
+	error = write_entries(sites, n, text, err);
 	mark_redirected(sites, n, true);
-	return 0;
+	if (error) /* a jump that was written leads to the original; taking it back may fail as writing it did */
+		hp_sites_undo(sites, n, text);
+	forget_redirected();
+	return error;
 }
 
 static int clear_prefix(struct hp_site *site, const uint8_t *code, void *text, struct hp_err *ignored)
 {
-	if (!site->redirected && site->prefix_set && prefix_is_new(site, code) &&
+	if (!site->redirected && site->prefix_set && prefix_is(site, code, site->plan.new_prefix) &&
 	    hp_text_write(text, prefix_address(site), site->plan.old_prefix, site->plan.prefix_len, ignored) == 0)
 		site->prefix_set = false;
 	return 0;
@@ -554,7 +572,7 @@ static int mend(struct hp_site *site, void *arg)
 	atomic_store(&site->before, target);
 	atomic_store(&site->after, target);
 	site->unclean = false;
-	if (site->n_layers == 0 && prefix_is_old(site, code) && jump_is_old(site, code)) {
+	if (site->n_layers == 0 && prefix_is(site, code, site->plan.old_prefix) && jump_is_old(site, code)) {
 		site->redirected = site->prefix_set = false;
 		return 0;
 	}

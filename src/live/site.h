@@ -75,7 +75,7 @@ uintptr_t hp_site_target(const struct hp_site *site);
 int hp_site_reserve_layers(struct hp_site *site, size_t n, struct hp_err *err) HP_MUST_CHECK;
 void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, size_t n);
 
-/* Redirects entries that are not yet; their slots lead to the original. Three barriers, however many sites. On failure
+/* Redirects entries that are not yet; their slots lead to the original. Two barriers, however many sites. On failure
  * the text is as it was. */
 int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *text, struct hp_err *err) HP_MUST_CHECK;
 

@@ -302,13 +302,10 @@ enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr
 
 enum hp_answer hp_stack_scan_own(const struct hp_codes *codes, uintptr_t frame, uintptr_t top)
 {
-	enum { SIZE = 16384 };
-	uintptr_t *words = malloc(SIZE);
-	size_t want = frame < top && top - frame < SIZE ? top - frame : SIZE;
-	struct hp_stack_words read = {words, words ? hp_memory_read_some(frame, words, want) / sizeof(*words) : 0};
-	enum hp_answer answer = hp_stack_scan(codes, 0, frame, top, &read);
-	free(words);
-	return answer;
+	uintptr_t words[512];
+	size_t want = frame < top && top - frame < sizeof(words) ? top - frame : sizeof(words);
+	struct hp_stack_words read = {words, hp_memory_read_some(frame, words, want) / sizeof(*words)};
+	return hp_stack_scan(codes, 0, frame, top, &read);
 }
 
 /* -- Walk -------------------------------------------------------------------------------------------------------- */

@@ -16,7 +16,7 @@
  * A scan that starts on an alternate stack follows signal frames until it has covered the stack that ends at `top`. If
  * it does not get there, some stack is not known, and the answer is HP_UNKNOWN.
  *
- * All of it but hp_stack_scan_own is async-signal-safe, reads other threads' memory without faulting, and needs about 3 KiB of stack.
+ * All of it is async-signal-safe, reads other threads' memory without faulting, and needs about 3 KiB of stack.
  */
 #ifndef HP_LIVE_STACKS_H
 #define HP_LIVE_STACKS_H
@@ -75,7 +75,7 @@ struct hp_stack_words {
 enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top,
                              const struct hp_stack_words *read);
 
-/* The same from a frame of the calling thread up; one system call for most stacks. Allocates. */
+/* The same from a frame of the calling thread up, with one system call for most stacks, and 4 KiB of its own. */
 enum hp_answer hp_stack_scan_own(const struct hp_codes *codes, uintptr_t frame, uintptr_t top);
 
 struct hp_walk {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "arch/arch.h"
+#include "live/gate.h"
 #include "live/text.h"
 
 int hp_thread_self(void)
@@ -92,23 +93,70 @@ static size_t thread_count(int task)
 	return fstat(task, &status) == 0 && status.st_nlink > 2 ? status.st_nlink - 2 : 1;
 }
 
-int hp_threads_open(struct hp_threads *threads, struct hp_err *err)
+static void threads_free(struct hp_threads *threads)
 {
-	*threads = (struct hp_threads){.task = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-	if (threads->task < 0)
-		return hp_err_system(err, HOTPATCH_ESYSTEM, errno,
-		                     "the threads of the process cannot be listed in /proc/self/task");
-	threads->capacity = 2 * thread_count(threads->task) + 64;
-	threads->entries_size = 64 * (threads->capacity + 2); /* an entry with a ten-digit name takes 32 bytes */
-	threads->v = malloc(threads->capacity * sizeof(*threads->v));
+	if (!threads)
+		return;
+	free(threads->v);
+	free(threads->entries);
+	free(threads->batch);
+	free(threads);
+}
+
+static struct hp_threads *threads_new(size_t capacity)
+{
+	struct hp_threads *threads = calloc(1, sizeof(*threads));
+	if (!threads)
+		return NULL;
+	threads->capacity = capacity;
+	threads->entries_size = 64 * (capacity + 2); /* an entry with a ten-digit name takes 32 bytes */
+	threads->v = malloc(capacity * sizeof(*threads->v));
 	threads->entries = malloc(threads->entries_size);
 	threads->batch = malloc(sizeof(*threads->batch));
-	if (threads->v && threads->entries && threads->batch && known_reserve(threads->capacity)) {
-		threads->batch->n = threads->batch->n_words = 0;
-		return 0;
+	if (threads->v && threads->entries && threads->batch)
+		return threads;
+	threads_free(threads);
+	return NULL;
+}
+
+/* One is kept for the next time, if it is not large: giving its memory back would cost every processor a flush of its
+ * translations, and the program its heap's quiet. */
+static _Atomic(struct hp_threads *) spare;
+enum { SPARE_MAX = 256 }; /* threads */
+
+static struct hp_threads *spare_take(size_t capacity)
+{
+	struct hp_threads *threads = atomic_exchange(&spare, NULL);
+	if (threads && threads->capacity >= capacity)
+		return threads;
+	threads_free(threads);
+	return NULL;
+}
+
+static void spare_give(struct hp_threads *threads)
+{
+	threads_free(threads->capacity <= SPARE_MAX ? atomic_exchange(&spare, threads) : threads);
+}
+
+int hp_threads_open(struct hp_threads **ret_threads, struct hp_err *err)
+{
+	int task = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (task < 0)
+		return hp_err_system(err, HOTPATCH_ESYSTEM, errno,
+		                     "the threads of the process cannot be listed in /proc/self/task");
+	size_t capacity = 2 * thread_count(task) + 64;
+	struct hp_threads *threads = spare_take(capacity);
+	if (!threads)
+		threads = threads_new(capacity);
+	if (!threads || !known_reserve(threads->capacity)) {
+		threads_free(threads);
+		close(task);
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to ask %zu threads", capacity);
 	}
-	hp_threads_close(threads);
-	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to ask %zu threads", threads->capacity);
+	threads->task = task;
+	threads->n = threads->batch->n = threads->batch->n_words = 0;
+	*ret_threads = threads;
+	return 0;
 }
 
 void hp_threads_close_files(struct hp_threads *threads)
@@ -118,13 +166,11 @@ void hp_threads_close_files(struct hp_threads *threads)
 	threads->task = -1;
 }
 
-void hp_threads_close(struct hp_threads *threads)
+void hp_threads_close(void *memory)
 {
+	struct hp_threads *threads = memory;
 	hp_threads_close_files(threads);
-	free(threads->v);
-	free(threads->entries);
-	free(threads->batch);
-	*threads = (struct hp_threads){.task = -1};
+	spare_give(threads);
 }
 
 struct entry { /* struct linux_dirent64, getdents(2) */
@@ -387,6 +433,21 @@ static void add_to_batch(struct hp_threads *threads, struct hp_thread *thread, c
 	batch->n_words += size / sizeof(uintptr_t);
 }
 
+/* A thread that waits at the gate is looked at as it looks at itself: it may have done so for an earlier transition,
+ * and not have woken since. In hotpatch_poll it has no frame, and is out. */
+static void look_at_gate(struct hp_thread *thread, const struct hp_codes *codes, uintptr_t sp)
+{
+	uintptr_t address = 0;
+	struct hp_gate_frame frame;
+	enum hp_answer answer = HP_UNKNOWN;
+	if (hp_memory_read(sp, &address, sizeof(address)) && address == 0)
+		answer = HP_OUT;
+	else if (address != 0 && hp_memory_read(address, &frame, sizeof(frame)))
+		answer = hp_gate_look(codes, &frame, address, thread->top, &thread->walk);
+	hp_thread_conclude(thread, answer);
+	look_again_if_it_ran(thread);
+}
+
 void hp_threads_look(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes)
 {
 	uintptr_t ip = 0, sp = 0;
@@ -395,13 +456,10 @@ void hp_threads_look(struct hp_threads *threads, struct hp_thread *thread, const
 	thread->clock = hp_thread_clock(thread->tid);
 	switch (read_state(threads, thread->tid, &ip, &sp)) {
 	case STATE_BLOCKED:
-		if (ip ==
-		    (uintptr_t)hp_gate_waiting) { /* it looked at itself before it began to wait, and will again */
-			thread->verdict = HP_VERDICT_OUT;
-			look_again_if_it_ran(thread);
-		} else {
+		if (ip == (uintptr_t)hp_gate_waiting)
+			look_at_gate(thread, codes, sp);
+		else
 			add_to_batch(threads, thread, codes, ip, sp);
-		}
 		break;
 	case STATE_GONE:
 		thread->verdict = HP_VERDICT_OUT;

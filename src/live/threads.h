@@ -58,8 +58,8 @@ struct hp_threads {
 };
 
 /* Makes room for the threads there are and as many again. */
-int hp_threads_open(struct hp_threads *threads, struct hp_err *err) HP_MUST_CHECK;
-void hp_threads_close(struct hp_threads *threads);
+int hp_threads_open(struct hp_threads **ret_threads, struct hp_err *err) HP_MUST_CHECK;
+void hp_threads_close(void *threads);
 /* What a handler does not look at, so that it need not wait for one. */
 void hp_threads_close_files(struct hp_threads *threads);
 
@@ -67,8 +67,7 @@ void hp_threads_close_files(struct hp_threads *threads);
  * there was no room or no agreement: threads come and go too fast. */
 bool hp_threads_list(struct hp_threads *threads);
 
-/* Finds the verdict on a thread if it is blocked or gone; leaves it at NONE when it runs. A thread
- * that waits at the gate, or in hotpatch_poll, is out: it looks again before it goes on. Threads are looked at some at
+/* Finds the verdict on a thread if it is blocked or gone; leaves it at NONE when it runs. Threads are looked at some at
  * a time: the verdicts hold after hp_threads_look_end. */
 void hp_threads_look(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes);
 void hp_threads_look_end(struct hp_threads *threads, const struct hp_codes *codes);

@@ -15,7 +15,8 @@
  * gate. What is on its way from a slot read earlier to an old definition is either in that definition (its first byte
  * counts), or in the gate's own code, which counts as active too (HP_OWNER_GATE) until it waits. A thread created later
  * begins outside. The stores to the slots need no barrier of their own: every thread was in the kernel between them and
- * its answer (blocked, or interrupted by the signal), so its later loads see them.
+ * its answer (blocked, or interrupted by the signal), or has read the closed word, which is stored behind them (at the
+ * gate); so its later loads see them.
  *
  * From close to open nothing is allocated, no stdio is used, no lock is taken that a held caller may own, and the
  * thread itself takes no signals: a handler of its own could call a changing function and wait for itself.
@@ -134,6 +135,7 @@ static int prepare(struct transition *t, struct hp_err *err)
 	int error = collect_code(t, err);
 	if (!error && t->request->mode != HOTPATCH_FORCE)
 		error = hp_ask_prepare(err);
+	hp_gate_prepare();
 	return error;
 }
 
@@ -143,12 +145,6 @@ static void transition_free(void *memory)
 	hp_codes_free(&t->codes);
 	free(t->sites);
 	free(t);
-}
-
-static void threads_free(void *memory)
-{
-	hp_threads_close(memory);
-	free(memory);
 }
 
 /* -- The calling thread itself ----------------------------------------------------------------------------------- */
@@ -223,15 +219,7 @@ static void restore_signals(const uint64_t *mask)
 
 static int open_threads(struct transition *t, struct hp_err *err)
 {
-	t->threads = calloc(1, sizeof(*t->threads));
-	if (!t->threads)
-		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to ask the threads");
-	int error = hp_threads_open(t->threads, err);
-	if (error) {
-		free(t->threads);
-		t->threads = NULL;
-	}
-	return error;
+	return hp_threads_open(&t->threads, err);
 }
 
 static void close_threads(struct transition *t)
@@ -239,15 +227,16 @@ static void close_threads(struct transition *t)
 	if (!t->threads)
 		return;
 	hp_threads_close_files(t->threads);
-	hp_readers_retire(t->threads, threads_free);
+	hp_readers_retire(t->threads, hp_threads_close);
 	t->threads = NULL;
 }
 
+/* The word last: who sees it closed, and says that it is out, sees all slots taken. */
 static void close_gate(struct transition *t)
 {
-	hp_gate_close(&t->codes);
 	for (size_t i = 0; i < t->n; i++)
 		hp_gate_take_slot(t->sites[i]);
+	hp_gate_close(&t->codes);
 }
 
 static void reopen_gate(struct transition *t)
@@ -309,8 +298,7 @@ static bool drain_and_decide(struct transition *t, uint64_t deadline)
 		if (hp_gate_decide(passes))
 			return true;
 		pthread_mutex_unlock(&layers_lock);
-		for (size_t i = 0; i < t->threads->n; i++)
-			t->threads->v[i].verdict = HP_VERDICT_NONE;
+		hp_ask_again(t->threads);
 	}
 }
 
@@ -479,25 +467,25 @@ static bool nobody_is_in(struct hp_codes *codes)
 /* Looks, but asks nobody: running threads would be interrupted for a few bytes that are never executed. */
 static bool all_are_seen_out(const struct transition *t, const struct hp_codes *codes)
 {
-	struct hp_threads threads;
+	struct hp_threads *threads;
 	struct hp_err ignored;
 	size_t hint = 0;
 	if (t->threads && t->threads->n == 0) /* no other thread has been there to start one */
 		return true;
 	if (hp_threads_open(&threads, &ignored) != 0)
 		return false;
-	bool out = hp_threads_list(&threads);
-	for (size_t i = 0; i < threads.n && out; i++) {
-		struct hp_thread *thread = &threads.v[i];
+	bool out = hp_threads_list(threads);
+	for (size_t i = 0; i < threads->n && out; i++) {
+		struct hp_thread *thread = &threads->v[i];
 		if (t->threads && hp_threads_slept_out(t->threads, thread->tid, &hint))
 			thread->verdict = HP_VERDICT_OUT;
 		else
-			hp_threads_look(&threads, thread, codes);
+			hp_threads_look(threads, thread, codes);
 	}
-	hp_threads_look_end(&threads, codes);
-	for (size_t i = 0; i < threads.n; i++)
-		out &= threads.v[i].verdict == HP_VERDICT_OUT;
-	hp_threads_close(&threads);
+	hp_threads_look_end(threads, codes);
+	for (size_t i = 0; i < threads->n; i++)
+		out &= threads->v[i].verdict == HP_VERDICT_OUT;
+	hp_threads_close(threads);
 	return out;
 }
 

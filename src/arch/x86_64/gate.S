@@ -14,9 +14,9 @@
  */
 	.section hp_gate_text, "ax", @progbits
 
-	.hidden hp_gate_enter, hp_gate_arrive, hp_gate_wait, hp_gate_waiting
+	.hidden hp_gate_enter, hp_gate_arrive, hp_gate_wait, hp_gate_calling, hp_gate_waiting
 	.hidden hp_gate_save_kind, hp_gate_save_size, hp_gate_save_mask
-	.globl hp_gate_enter, hp_gate_wait, hp_gate_waiting
+	.globl hp_gate_enter, hp_gate_wait, hp_gate_calling, hp_gate_waiting
 
 #define WIPE 768
 
@@ -105,18 +105,24 @@ hp_gate_enter:
 	.cfi_endproc
 	.size hp_gate_enter, . - hp_gate_enter
 
-	/* void hp_gate_wait(const uint32_t *word, uint32_t value): futex(word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value) */
+	/* void hp_gate_wait(const uint32_t *word, uint32_t value, const struct hp_gate_frame *frame):
+	   futex(word, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, value), with frame where others find it */
 	.type hp_gate_wait, @function
 	.p2align 4
 hp_gate_wait:
 	.cfi_startproc
 	endbr64
+	pushq %rdx
+	.cfi_adjust_cfa_offset 8
 	movl %esi, %edx
 	movl $128, %esi
 	xorl %r10d, %r10d
 	movl $202, %eax
+hp_gate_calling:
 	syscall
 hp_gate_waiting:
+	popq %rdx
+	.cfi_adjust_cfa_offset -8
 	ret
 	.cfi_endproc
 	.size hp_gate_wait, . - hp_gate_wait

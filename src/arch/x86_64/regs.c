@@ -15,7 +15,7 @@ static void set(struct hp_regs *regs, unsigned reg, uintptr_t value)
 }
 
 /* The gate stands for the function that was called: the frame to begin with is its caller's. */
-void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, struct hp_regs *ret_regs)
+void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, uintptr_t address, struct hp_regs *ret_regs)
 {
 	struct hp_regs regs = {.known = 0};
 	set(&regs, RBX, frame->rbx);
@@ -24,7 +24,7 @@ void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, struct hp_regs *r
 	set(&regs, R13, frame->r13);
 	set(&regs, R14, frame->r14);
 	set(&regs, R15, frame->r15);
-	set(&regs, RSP, (uintptr_t)(&frame->return_address + 1));
+	set(&regs, RSP, address + sizeof(*frame));
 	set(&regs, RIP, frame->return_address);
 	*ret_regs = regs;
 }
