@@ -19,9 +19,16 @@ test:
 	@scripts/configure $(BUILD)
 	@tests/run $(BUILD) $(TESTS)
 
-bench: configure
+bench:
+	@scripts/deps bench
+	@scripts/configure $(BUILD)
 	@ninja -C $(BUILD) bench
 	@bench/run $(BUILD)
+
+# The figures and charts of README.md, from all of the benchmark.
+figures:
+	@$(MAKE) bench QUICK= SMOKE= ONLY=
+	@bench/readme $(BUILD)/bench
 
 install:
 	@scripts/deps build
@@ -42,4 +49,4 @@ configure:
 	@scripts/deps build
 	@scripts/configure $(BUILD)
 
-.PHONY: all demo test bench install lint clean configure
+.PHONY: all demo test bench figures install lint clean configure

@@ -1,165 +1,163 @@
 /* apply.c - microseconds per change of definition, for the thread that makes it.
  *
- * Three kinds: the first redirect of a function, which writes code; its restoration, which writes it back; and a later
- * change, which does not touch code. Each alone, with a thread that calls the function all the time, and with 64
- * threads that are blocked in system calls and have to be looked at.
+ * Three kinds: the first redirect of a function, which writes code; a later change, which does not touch code; and the
+ * restoration, which writes the code back. They take turns, so that a machine that slows down slows all of them. Each
+ * alone, with a thread that calls the function all the time, and with threads that are blocked in system calls and have
+ * to be looked at. The four modes take turns in the same way.
  */
 #include "apply.h"
 
-#include <pthread.h>
-#include <semaphore.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <unistd.h>
+#include <stdio.h>
 
+#include "crowd.h"
+#include "effort.h"
 #include "hotpatch.h"
+#include "must.h"
+#include "target.h"
 
-enum { MAX_THREADS = 512 };
-
-HOTPATCHABLE int target(int x)
-{
-	return x + 1;
-}
-
-static int body_one(int x)
-{
-	return x + 1;
-}
-
-static int body_two(int x)
-{
-	return 1 + x;
-}
-
-static void must(int code)
-{
-	if (code != 0) {
-		fprintf(stderr, "bench: %s\n", hotpatch_error()->message);
-		exit(1);
-	}
-}
-
-/* -- Who else is there --------------------------------------------------------------------------------------- */
-
-static struct {
-	pthread_t threads[MAX_THREADS];
-	unsigned n;
-	sem_t ready;
-	atomic_bool leave; /* callers */
-	int pipe[2];       /* blocked threads read it, and leave when it is closed */
-} others;
-
-static void *caller_run(void *unused)
-{
-	int x = 0;
-	sem_post(&others.ready);
-	while (!atomic_load_explicit(&others.leave, memory_order_relaxed))
-		x = target(x) & 0xffff;
-	return unused;
-}
-
-static void *blocked_run(void *unused)
-{
-	char byte;
-	sem_post(&others.ready);
-	if (read(others.pipe[0], &byte, 1) != 0)
-		abort(); /* nobody writes, and no signal may show */
-	return unused;
-}
-
-static void others_start(unsigned callers, unsigned blocked)
-{
-	atomic_store(&others.leave, false);
-	sem_init(&others.ready, 0, 0);
-	if (pipe(others.pipe) != 0)
-		exit(1);
-	for (others.n = 0; others.n < callers + blocked; others.n++)
-		if (pthread_create(&others.threads[others.n], NULL, others.n < callers ? caller_run : blocked_run,
-		                   NULL) != 0)
-			exit(1);
-	for (unsigned i = 0; i < others.n; i++)
-		sem_wait(&others.ready);
-	usleep(20000); /* from the post to the read it is a few instructions */
-}
-
-static void others_end(void)
-{
-	atomic_store(&others.leave, true);
-	close(others.pipe[1]);
-	for (unsigned i = 0; i < others.n; i++)
-		pthread_join(others.threads[i], NULL);
-	close(others.pipe[0]);
-	sem_destroy(&others.ready);
-}
-
-/* -- Measurement --------------------------------------------------------------------------------------------- */
-
-struct costs {
-	struct samples first, restore, later;
-};
-
-static double since_us(uint64_t begin)
-{
-	return (double)(timing_now() - begin) / 1e3;
-}
-
-#define TIMED(samples, call)                                                                                           \
-	do {                                                                                                           \
+/* Takes the time of a call and answers what it returned. */
+#define TIMED(ret_us, call)                                                                                            \
+	({                                                                                                             \
 		uint64_t begin_ = timing_now();                                                                        \
 		int code_ = (call);                                                                                    \
-		samples_add((samples), since_us(begin_));                                                              \
-		must(code_);                                                                                           \
-	} while (0)
+		*(ret_us) = timing_us_since(begin_);                                                                   \
+		code_;                                                                                                 \
+	})
 
-/* Until there are enough samples or the time is over, but never fewer than ten. */
-static bool more(const struct samples *samples, bool quick, uint64_t begin)
+/* -- Each change --------------------------------------------------------------------------------------------------- */
+
+enum change { FIRST, LATER, RESTORE, CHANGES };
+
+static const char *const change_names[CHANGES] = {"first redirect", "later change", "restore"};
+
+/* Microseconds, p50, of a crowd size (crowd_sizes) and a change; 0: no budget. */
+static const double budgets[CROWD_SIZES][CHANGES] = {
+	{[FIRST] = 60, [LATER] = 20}, {[FIRST] = 150}, {0}, {[FIRST] = 800}, {[FIRST] = 6000},
+};
+
+static void measure_changes(struct samples costs[CHANGES], const struct effort *effort)
 {
-	size_t enough = quick ? 500 : 5000;
-	double limit_us = quick ? 2e6 : 10e6;
-	return samples->n < 10 || (samples->n < enough && since_us(begin) < limit_us);
+	double us;
+	while (effort_more(effort, costs[FIRST].n)) {
+		must_patch(TIMED(&us, hotpatch_fn(target, target_one)));
+		samples_add(&costs[FIRST], us);
+		must_patch(TIMED(&us, hotpatch_fn(target, target_two)));
+		samples_add(&costs[LATER], us);
+		must_patch(TIMED(&us, hotpatch_restore(target)));
+		samples_add(&costs[RESTORE], us);
+	}
 }
 
-static void measure(struct costs *costs, bool quick)
+static void report_change(struct report *report, const struct crowd *crowd, enum change change, double limit,
+                          struct samples *costs)
 {
-	for (uint64_t begin = timing_now(); more(&costs->first, quick, begin);) {
-		TIMED(&costs->first, hotpatch_fn(target, body_one));
-		TIMED(&costs->restore, hotpatch_restore(target));
-	}
-	must(hotpatch_fn(target, body_one));
-	for (uint64_t begin = timing_now(); more(&costs->later, quick, begin);) {
-		TIMED(&costs->later, hotpatch_fn(target, body_two));
-		TIMED(&costs->later, hotpatch_fn(target, body_one));
-	}
-	must(hotpatch_restore(target));
+	char quantity[128];
+	struct figure figure = {change_names[change], crowd->name, crowd->blocked, "us", samples_summary(costs), {0}};
+	report_add(report, REPORT_CHANGES, &figure);
+	samples_clear(costs);
+	if (limit == 0)
+		return;
+	snprintf(quantity, sizeof(quantity), "%s, %s, p50", figure.what, figure.with);
+	report_budget(report, &(struct budget){quantity, "us", 0, limit, figure.value.p50, NULL});
 }
+
+static void changes_measure(struct report *report)
+{
+	for (unsigned i = 0; i < CROWD_SIZES; i++) {
+		struct samples costs[CHANGES] = {0};
+		struct crowd crowd;
+
+		crowd_start(&crowd, &crowd_sizes[i], report);
+		fprintf(stderr, "bench: changes, %s\n", crowd.name);
+		struct effort effort = effort_begin(report, 5, 0.7);
+		measure_changes(costs, &effort);
+		bool whole = crowd.blocked == crowd_sizes[i].blocked; /* else the budget is of a larger crowd */
+		for (enum change change = 0; change < CHANGES; change++)
+			report_change(report, &crowd, change, whole ? budgets[i][change] : 0, &costs[change]);
+		crowd_end(&crowd);
+	}
+}
+
+/* -- Each mode ----------------------------------------------------------------------------------------------------- */
+
+enum { MODES = 4, MODE_SITUATIONS = 2 /* the first so many of crowd_sizes */ };
 
 static const struct {
 	const char *name;
-	unsigned callers, blocked;
-	double budget_first, budget_later; /* us, p50 */
-} situations[] = {
-	{"alone", 0, 0, 60, 20},
-	{"1 running caller", 1, 0, 150, 0},
-	{"64 blocked threads", 0, 64, 800, 0},
+	enum hotpatch_mode mode;
+} modes[MODES] = {
+	{"WAIT", HOTPATCH_WAIT},
+	{"TRY", HOTPATCH_TRY},
+	{"DRAIN", HOTPATCH_DRAIN},
+	{"FORCE", HOTPATCH_FORCE},
 };
+
+/* Of one mode, FIRST and LATER. What was refused is no sample. */
+struct mode_costs {
+	struct samples samples[RESTORE];
+	unsigned refused[RESTORE];
+};
+
+/* Only TRY refuses, when it meets a caller inside. */
+static bool change_in_mode(struct mode_costs *costs, enum change change, enum hotpatch_mode mode)
+{
+	double us;
+	int code = change == FIRST ? TIMED(&us, hotpatch_fn(target, target_one, .mode = mode))
+	                           : TIMED(&us, hotpatch_fn(target, target_two, .mode = mode));
+	if (mode == HOTPATCH_TRY && code == HOTPATCH_EBUSY) {
+		costs->refused[change]++;
+		return false;
+	}
+	must_patch(code);
+	samples_add(&costs->samples[change], us);
+	return true;
+}
+
+static void measure_modes(struct mode_costs costs[MODES], const struct effort *effort)
+{
+	for (size_t round = 0; effort_more(effort, round); round++) {
+		for (unsigned i = 0; i < MODES; i++) {
+			if (!change_in_mode(&costs[i], FIRST, modes[i].mode))
+				continue;
+			change_in_mode(&costs[i], LATER, modes[i].mode);
+			target_restore();
+		}
+	}
+}
+
+static void report_mode(struct report *report, const struct crowd *crowd, unsigned mode, enum change change,
+                        struct mode_costs *costs)
+{
+	char what[64], with[128];
+	struct samples *samples = &costs->samples[change];
+	unsigned refused = costs->refused[change];
+	snprintf(what, sizeof(what), "%s, %s", modes[mode].name, change_names[change]);
+	snprintf(with, sizeof(with), refused > 0 ? "%s, %u of %zu refused" : "%s", crowd->name, refused,
+	         samples->n + refused);
+	report_add(report, REPORT_MODES,
+	           &(struct figure){what, with, crowd->blocked, "us", samples_summary(samples), {0}});
+	samples_clear(samples);
+}
+
+static void modes_measure(struct report *report)
+{
+	for (unsigned i = 0; i < MODE_SITUATIONS; i++) {
+		struct mode_costs costs[MODES] = {0};
+		struct crowd crowd;
+
+		crowd_start(&crowd, &crowd_sizes[i], report);
+		fprintf(stderr, "bench: modes, %s\n", crowd.name);
+		struct effort effort = effort_begin(report, 5, 1);
+		measure_modes(costs, &effort);
+		for (unsigned mode = 0; mode < MODES; mode++)
+			for (enum change change = FIRST; change < RESTORE; change++)
+				report_mode(report, &crowd, mode, change, &costs[mode]);
+		crowd_end(&crowd);
+	}
+}
 
 void apply_measure(struct report *report)
 {
-	for (size_t i = 0; i < sizeof(situations) / sizeof(situations[0]); i++) {
-		const char *name = situations[i].name;
-		struct costs costs = {0};
-
-		fprintf(stderr, "bench: changes, %s\n", name);
-		others_start(situations[i].callers, situations[i].blocked);
-		measure(&costs, report->quick);
-		others_end();
-		report_add_apply(report, &(struct apply_row){"first redirect", name, samples_summary(&costs.first),
-		                                             situations[i].budget_first});
-		report_add_apply(report, &(struct apply_row){"restore", name, samples_summary(&costs.restore), 0});
-		report_add_apply(report, &(struct apply_row){"later change", name, samples_summary(&costs.later),
-		                                             situations[i].budget_later});
-		samples_clear(&costs.first);
-		samples_clear(&costs.restore);
-		samples_clear(&costs.later);
-	}
+	changes_measure(report);
+	modes_measure(report);
 }

@@ -1,4 +1,4 @@
-/* apply.h - measures what a change of definition costs the thread that makes it. */
+/* apply.h - measures what a change of definition costs the thread that makes it, and what each mode costs. */
 #ifndef BENCH_APPLY_H
 #define BENCH_APPLY_H
 

@@ -1,166 +1,183 @@
-/* report.c - the report as Markdown and as JSON. */
-#include "report.h"
+/* report.c - collects what was measured, and has it written. */
+#include "report_rows.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
-#ifdef __clang__
-#define COMPILER "clang " __clang_version__
-#else
-#define COMPILER "gcc " __VERSION__
-#endif
-
-static void *next_row(void *rows, size_t *n, size_t size)
-{
-	if (*n == REPORT_ROWS) {
-		fprintf(stderr, "bench: more than %d rows\n", REPORT_ROWS);
-		exit(1);
-	}
-	return (char *)rows + (*n)++ * size;
-}
-
-void report_add_call(struct report *report, const struct call_row *row)
-{
-	memcpy(next_row(report->calls, &report->n_calls, sizeof(*row)), row, sizeof(*row));
-}
-
-void report_add_apply(struct report *report, const struct apply_row *row)
-{
-	memcpy(next_row(report->applies, &report->n_applies, sizeof(*row)), row, sizeof(*row));
-}
-
-/* -- The machine --------------------------------------------------------------------------------------------- */
-
-struct machine {
-	char cpu[128];
-	long n_cpus;
-	struct utsname os;
+const char *const report_table_names[REPORT_TABLES] = {
+	[REPORT_CALLS] = "calls", [REPORT_CHANGES] = "changes", [REPORT_SETS] = "sets",
+	[REPORT_MODES] = "modes", [REPORT_OTHERS] = "others",   [REPORT_FOOTPRINT] = "footprint",
 };
 
-static void read_cpu_name(char *name, size_t size)
+static void *checked(void *memory)
 {
-	char line[256];
-	FILE *file = fopen("/proc/cpuinfo", "re");
-	snprintf(name, size, "unknown");
-	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-		if (strncmp(line, "model name", 10) == 0 && strchr(line, ':') != NULL) {
-			snprintf(name, size, "%.*s", (int)size - 1, strchr(line, ':') + 2);
-			name[strcspn(name, "\n\"\\")] = '\0';
-			break;
-		}
+	if (memory == NULL) {
+		perror("bench");
+		exit(1);
 	}
-	if (file != NULL)
-		fclose(file);
+	return memory;
 }
 
-static struct machine machine_read(void)
+static char *copy(const char *text)
 {
-	struct machine machine = {.n_cpus = sysconf(_SC_NPROCESSORS_ONLN)};
-	read_cpu_name(machine.cpu, sizeof(machine.cpu));
-	uname(&machine.os);
-	return machine;
+	return checked(strdup(text != NULL ? text : ""));
 }
 
-/* -- Markdown ------------------------------------------------------------------------------------------------ */
-
-static void markdown_calls(const struct report *report, FILE *out)
+/* The array with room for one more. Reports are short: growing one by one is no cost that shows. */
+static void *grown(void *array, size_t n, size_t size)
 {
-	fprintf(out, "\n## What a call costs\n\n"
-	             "Nanoseconds per call: median of the runs, and the range of the middle half of them. The "
-	             "ratio is that to the plain\ncall of the same run: median and middle half.\n\n"
-	             "| call | threads | median | middle half | runs | ratio to plain | middle half |\n"
-	             "|---|--:|--:|--:|--:|--:|--:|\n");
-	for (size_t i = 0; i < report->n_calls; i++) {
-		const struct call_row *row = &report->calls[i];
-		fprintf(out, "| %s | %u | %.2f | %.2f to %.2f | %zu | %.2f | %.2f to %.2f |\n", row->name, row->threads,
-		        row->ns.p50, row->ns.p25, row->ns.p75, row->ns.n, row->ratio.p50, row->ratio.p25,
-		        row->ratio.p75);
+	return checked(reallocarray(array, n + 1, size));
+}
+
+/* -- A report ------------------------------------------------------------------------------------------------ */
+
+struct report *report_new(enum report_effort effort, const char *build, const char *note)
+{
+	struct report *report = checked(calloc(1, sizeof(*report)));
+	report->effort = effort;
+	report->build = copy(build);
+	report->note = note != NULL ? copy(note) : NULL;
+	machine_begin(&report->machine);
+	return report;
+}
+
+static void rows_clear(struct rows *rows)
+{
+	for (size_t i = 0; i < rows->n; i++) {
+		free((char *)rows->figures[i].what);
+		free((char *)rows->figures[i].with);
+		free((char *)rows->figures[i].unit);
+	}
+	for (size_t i = 0; i < rows->n_remarks; i++)
+		free(rows->remarks[i]);
+	free(rows->figures);
+	free(rows->remarks);
+}
+
+void report_free(struct report *report)
+{
+	if (report == NULL)
+		return;
+	for (size_t i = 0; i < REPORT_TABLES; i++)
+		rows_clear(&report->tables[i]);
+	for (size_t i = 0; i < report->n_budgets; i++) {
+		free((char *)report->budgets[i].quantity);
+		free((char *)report->budgets[i].unit);
+		free((char *)report->budgets[i].remark);
+	}
+	for (size_t i = 0; i < report->n_histograms; i++) {
+		free((char *)report->histograms[i].name);
+		free((char *)report->histograms[i].title);
+		free((char *)report->histograms[i].unit);
+	}
+	free(report->budgets);
+	free(report->histograms);
+	free(report->build);
+	free(report->note);
+	free(report);
+}
+
+bool report_quick(const struct report *report)
+{
+	return report->effort != REPORT_FULL;
+}
+
+bool report_smoke(const struct report *report)
+{
+	return report->effort == REPORT_SMOKE;
+}
+
+const char *report_build(const struct report *report)
+{
+	return report->build;
+}
+
+/* -- What is added to it ------------------------------------------------------------------------------------- */
+
+void report_add(struct report *report, enum report_table table, const struct figure *figure)
+{
+	struct rows *rows = &report->tables[table];
+	rows->figures = grown(rows->figures, rows->n, sizeof(*figure));
+	struct figure *row = &rows->figures[rows->n++];
+	*row = *figure;
+	row->what = copy(figure->what);
+	row->with = copy(figure->with);
+	row->unit = copy(figure->unit);
+}
+
+void report_remark(struct report *report, enum report_table table, const char *sentence)
+{
+	struct rows *rows = &report->tables[table];
+	rows->remarks = grown(rows->remarks, rows->n_remarks, sizeof(char *));
+	rows->remarks[rows->n_remarks++] = copy(sentence);
+}
+
+void report_budget(struct report *report, const struct budget *budget)
+{
+	report->budgets = grown(report->budgets, report->n_budgets, sizeof(*budget));
+	struct budget *line = &report->budgets[report->n_budgets++];
+	*line = *budget;
+	line->quantity = copy(budget->quantity);
+	line->unit = copy(budget->unit);
+	line->remark = copy(budget->remark);
+}
+
+double report_per_us(const char *unit)
+{
+	if (strcmp(unit, "ns") == 0)
+		return 1e3;
+	if (strcmp(unit, "us") == 0)
+		return 1;
+	return strcmp(unit, "ms") == 0 ? 1e-3 : 0;
+}
+
+bool budget_met(const struct budget *budget)
+{
+	bool has_low = budget->limit_low != 0; /* a difference below zero is noise, not a miss */
+	return (!has_low || budget->measured >= budget->limit_low) && budget->measured <= budget->limit;
+}
+
+void report_histogram(struct report *report, const struct histogram *histogram)
+{
+	report->histograms = grown(report->histograms, report->n_histograms, sizeof(*histogram));
+	struct histogram *own = &report->histograms[report->n_histograms++];
+	*own = *histogram;
+	own->name = copy(histogram->name);
+	own->title = copy(histogram->title);
+	own->unit = copy(histogram->unit);
+}
+
+/* -- Its files ----------------------------------------------------------------------------------------------- */
+
+FILE *report_open(const char *folder, const char *name)
+{
+	char path[4096];
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	FILE *file = fopen(path, "we");
+	if (file == NULL) {
+		perror(path);
+		exit(1);
+	}
+	return file;
+}
+
+void report_close(FILE *file, const char *name)
+{
+	bool failed = ferror(file) != 0;
+	if (fclose(file) != 0 || failed) {
+		fprintf(stderr, "bench: %s could not be written\n", name);
+		exit(1);
 	}
 }
 
-static void print_budget(const struct apply_row *row, FILE *out)
+void report_write(struct report *report, const char *folder)
 {
-	if (row->budget_p50 > 0)
-		fprintf(out, " %.0f, %s |\n", row->budget_p50, row->us.p50 <= row->budget_p50 ? "met" : "missed");
-	else
-		fprintf(out, " |\n");
-}
-
-static void markdown_applies(const struct report *report, FILE *out)
-{
-	fprintf(out, "\n## What a change costs\n\n"
-	             "Microseconds from the call of hotpatch to its return, mode WAIT, one function.\n\n"
-	             "| change | with | p50 | p99 | max | changes | budget of p50 |\n"
-	             "|---|---|--:|--:|--:|--:|--:|\n");
-	for (size_t i = 0; i < report->n_applies; i++) {
-		const struct apply_row *row = &report->applies[i];
-		fprintf(out, "| %s | %s | %.1f | %.1f | %.1f | %zu |", row->change, row->situation, row->us.p50,
-		        row->us.p99, row->us.max, row->us.n);
-		print_budget(row, out);
-	}
-}
-
-void report_markdown(const struct report *report, FILE *out)
-{
-	struct machine machine = machine_read();
-	fprintf(out, "# hotpatch: benchmark%s\n\n%s, %ld CPUs, %s %s, %s.\n", report->quick ? " (quick)" : "",
-	        machine.cpu, machine.n_cpus, machine.os.sysname, machine.os.release, COMPILER);
-	if (report->note != NULL)
-		fprintf(out, "%s\n", report->note);
-	if (report->load > 0.5)
-		fprintf(out,
-		        "**The machine was busy (load average %.1f at the start): these figures may be too high.**\n",
-		        report->load);
-	markdown_calls(report, out);
-	markdown_applies(report, out);
-}
-
-/* -- JSON: no string in it needs escapes --------------------------------------------------------------------- */
-
-static void json_summary(const char *name, const struct summary *summary, FILE *out)
-{
-	fprintf(out,
-	        "\"%s\": {\"n\": %zu, \"min\": %.4f, \"p25\": %.4f, \"p50\": %.4f, \"p75\": %.4f, \"p99\": %.4f, "
-	        "\"max\": %.4f}",
-	        name, summary->n, summary->min, summary->p25, summary->p50, summary->p75, summary->p99, summary->max);
-}
-
-static void json_calls(const struct report *report, FILE *out)
-{
-	fprintf(out, "  \"calls\": [\n");
-	for (size_t i = 0; i < report->n_calls; i++) {
-		const struct call_row *row = &report->calls[i];
-		fprintf(out, "    {\"name\": \"%s\", \"threads\": %u, ", row->name, row->threads);
-		json_summary("ns", &row->ns, out);
-		fprintf(out, ", ");
-		json_summary("ratio", &row->ratio, out);
-		fprintf(out, "}%s\n", i + 1 < report->n_calls ? "," : "");
-	}
-	fprintf(out, "  ],\n");
-}
-
-static void json_applies(const struct report *report, FILE *out)
-{
-	fprintf(out, "  \"applies\": [\n");
-	for (size_t i = 0; i < report->n_applies; i++) {
-		const struct apply_row *row = &report->applies[i];
-		fprintf(out, "    {\"change\": \"%s\", \"situation\": \"%s\", \"budget_p50\": %.0f, ", row->change,
-		        row->situation, row->budget_p50);
-		json_summary("us", &row->us, out);
-		fprintf(out, "}%s\n", i + 1 < report->n_applies ? "," : "");
-	}
-	fprintf(out, "  ]\n");
-}
-
-void report_json(const struct report *report, FILE *out)
-{
-	struct machine machine = machine_read();
-	fprintf(out, "{\n  \"quick\": %s,\n  \"load\": %.2f,\n", report->quick ? "true" : "false", report->load);
-	fprintf(out, "  \"machine\": {\"cpu\": \"%s\", \"cpus\": %ld, \"kernel\": \"%s %s\", \"compiler\": \"%s\"},\n",
-	        machine.cpu, machine.n_cpus, machine.os.sysname, machine.os.release, COMPILER);
-	json_calls(report, out);
-	json_applies(report, out);
-	fprintf(out, "}\n");
+	machine_end(&report->machine);
+	FILE *json = report_open(folder, "report.json");
+	report_json(report, json);
+	report_close(json, "report.json");
+	FILE *markdown = report_open(folder, "report.md");
+	report_markdown(report, markdown);
+	report_close(markdown, "report.md");
+	report_charts(report, folder);
 }

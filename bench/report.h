@@ -1,48 +1,80 @@
-/* report.h - what was measured, and its two forms: Markdown to read and JSON to compute with.
+/* report.h - what was measured, and its forms: JSON to compute with, Markdown to read, charts to look at.
  *
- * A measurement of another kind is another struct and another array here, and a table in report.c.
+ * A measurement adds figures to a table, histograms, and lines of the budgets; report_write writes them all when
+ * everything has been measured. Texts are copied.
  */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #include "timing.h"
 
-enum { REPORT_ROWS = 64 };
-
-/* Calls of one kind, by one or more threads; nanoseconds per call, one sample a run. */
-struct call_row {
-	const char *name;
-	unsigned threads;
-	struct summary ns;
-	struct summary ratio; /* to the plain call of the same run, with as many threads */
+enum report_table {
+	REPORT_CALLS,     /* nanoseconds per call; ratio: to the plain call of the same run */
+	REPORT_CHANGES,   /* microseconds per change of one function, mode WAIT */
+	REPORT_SETS,      /* microseconds per change of a set; n: functions in it */
+	REPORT_MODES,     /* microseconds per change of one function in each mode */
+	REPORT_OTHERS,    /* microseconds for what others do to stop a program */
+	REPORT_FOOTPRINT, /* one value each, in the row's own unit */
+	REPORT_TABLES,
 };
 
-/* Changes of one kind in one situation; microseconds per change. */
-struct apply_row {
-	const char *change;
-	const char *situation;
-	struct summary us;
-	double budget_p50; /* design.md, section 11; 0 where there is none */
+/* A row of a table. */
+struct figure {
+	const char *what;     /* the call, the change, the mode, the quantity */
+	const char *with;     /* the situation: "1 thread", "64 blocked threads", "" */
+	unsigned n;           /* threads or functions, for charts */
+	const char *unit;     /* "ns", "us", "ms", "KiB", "%", "" */
+	struct summary value; /* of footprint: all quantiles may be the same single value */
+	struct summary ratio; /* .n == 0 where there is none */
 };
 
-struct report {
-	bool quick;
-	double load;      /* processes that wanted to run in the minute before; they were in our way */
-	const char *note; /* what bench/run has to say of the machine code */
-	struct call_row calls[REPORT_ROWS];
-	size_t n_calls;
-	struct apply_row applies[REPORT_ROWS];
-	size_t n_applies;
+/* A line of design.md, section 11. met: measured <= limit, unless it says otherwise. */
+struct budget {
+	const char *quantity; /* "call of an unpatched function / plain call, 1 thread" */
+	const char *unit;     /* "", "us", "ms", "%" */
+	double limit_low;     /* a budget that is a range: 0.98 to 1.02; else 0 */
+	double limit;         /* at most this */
+	double measured;
+	const char *remark; /* where it is missed: what was found out about why; NULL or "" else */
 };
 
-void report_add_call(struct report *report, const struct call_row *row);
-void report_add_apply(struct report *report, const struct apply_row *row);
+/* How often a value lay in [low, 2 * low); the first bin begins at 0. */
+struct histogram {
+	const char *name; /* "longest_call": of the data file and the chart */
+	const char *title;
+	const char *unit;
+	double low; /* upper end of the first bin */
+	size_t n_bins;
+	unsigned long long bins[40];
+};
 
-void report_markdown(const struct report *report, FILE *out);
-void report_json(const struct report *report, FILE *out);
+/* How long a measurement may take. */
+enum report_effort {
+	REPORT_FULL,
+	REPORT_QUICK, /* all of them in less than a minute */
+	REPORT_SMOKE, /* a few milliseconds each, to see that everything is measured: the figures mean nothing */
+};
+
+struct report;
+
+/* build: the build directory, where what is measured lies. note: a sentence for the head of the report, or NULL. */
+struct report *report_new(enum report_effort effort, const char *build, const char *note);
+void report_free(struct report *report);
+bool report_quick(const struct report *report); /* REPORT_SMOKE is quick, too */
+bool report_smoke(const struct report *report);
+const char *report_build(const struct report *report);
+
+void report_add(struct report *report, enum report_table table, const struct figure *figure);
+void report_budget(struct report *report, const struct budget *budget);
+void report_histogram(struct report *report, const struct histogram *histogram);
+/* A sentence that stands below the table. */
+void report_remark(struct report *report, enum report_table table, const char *sentence);
+
+/* Writes report.json, report.md and the data files of the charts into folder; exits with a message where that fails.
+ * bench/run has gnuplot draw the charts (bench/charts). */
+void report_write(struct report *report, const char *folder);
 
 #endif

@@ -12,6 +12,11 @@ uint64_t timing_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+double timing_us_since(uint64_t begin)
+{
+	return (double)(timing_now() - begin) / 1e3;
+}
+
 void samples_add(struct samples *samples, double value)
 {
 	if (samples->n == samples->capacity) {

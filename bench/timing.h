@@ -8,6 +8,9 @@
 /* Nanoseconds of CLOCK_MONOTONIC_RAW, which no time daemon speeds up or slows down. */
 uint64_t timing_now(void);
 
+/* Microseconds since a moment that timing_now() told. */
+double timing_us_since(uint64_t begin);
+
 /* A number of measurements of one thing. All zero is an empty one. */
 struct samples {
 	double *values;

@@ -30,6 +30,7 @@ void hp_readers_reset(void)
 {
 	static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
 	atomic_store(&inside, 0);
+	waiting = NULL; /* another thread may have been in the middle of destroying one; they are lost */
 	memcpy(&lock, &fresh, sizeof(lock));
 }
 

@@ -28,7 +28,8 @@ static struct {
 } question;
 
 static uint32_t last_number;
-static _Atomic uint32_t answers;
+static _Atomic uint32_t answers; /* a futex */
+static _Atomic bool asker_sleeps;
 static _Atomic int stragglers; /* questions cancelled whose signal may still arrive; may be -1 in between */
 static _Atomic int chosen;     /* the signal; 0: the default */
 static bool installed;
@@ -56,21 +57,27 @@ static bool edge(struct hp_thread *thread, uint32_t from, uint32_t to)
 	return atomic_compare_exchange_strong(&thread->ask, &from, to);
 }
 
-static void note_answer(void)
+/* Partner: wait_asleep sets asker_sleeps before the kernel compares `answers`; here they are touched in reverse, so
+ * that one of the two sees the other. */
+void hp_ask_note_answer(void)
 {
 	atomic_fetch_add(&answers, 1);
-	futex_wake(&answers);
+	if (atomic_load(&asker_sleeps))
+		futex_wake(&answers);
 }
 
-static uint32_t answers_seen(void)
+static void wait_asleep(uint32_t seen, uint64_t ns)
 {
-	return atomic_load(&answers);
+	atomic_store(&asker_sleeps, true);
+	futex_wait(&answers, seen, ns);
+	atomic_store(&asker_sleeps, false);
 }
 
-static void wait_for_answer(uint32_t seen, uint64_t ns)
+static void wait_awake(uint32_t seen, uint64_t until)
 {
-	if (atomic_load(&answers) == seen)
-		futex_wait(&answers, seen, ns);
+	while (atomic_load(&answers) == seen && hp_now() < until)
+		for (int i = 0; i < 16; i++)
+			hp_arch_pause();
 }
 
 /* -- In the thread that is asked --------------------------------------------------------------------------------- */
@@ -96,7 +103,7 @@ static void answer(struct hp_thread *thread, ucontext_t *context)
 	struct hp_regs regs;
 	if (look_at_self(thread, context, &regs) == HP_OUT) {
 		if (edge(thread, HP_ASK_SENT, HP_ASK_OUT))
-			note_answer();
+			hp_ask_note_answer();
 		else
 			atomic_fetch_sub(&stragglers, 1);
 		return;
@@ -106,7 +113,7 @@ static void answer(struct hp_thread *thread, ucontext_t *context)
 		atomic_fetch_sub(&stragglers, 1);
 		return;
 	}
-	note_answer();
+	hp_ask_note_answer();
 	while (atomic_load(&thread->ask) == HP_ASK_HELD)
 		futex_wait(&thread->ask, HP_ASK_HELD, 1000000000);
 }
@@ -260,7 +267,7 @@ static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
 
 /* -- All threads ------------------------------------------------------------------------------------------------- */
 
-enum { US = 1000, MS = 1000000 }; /* in ns */
+enum { US = 1000, MS = 1000000, LOOK_AGAIN = 10 * US, AWAKE = 200 * US }; /* in ns */
 
 static bool settled(const struct hp_thread *thread)
 {
@@ -351,11 +358,22 @@ static struct count examine_all(struct hp_threads *threads, const struct hp_code
 	return count;
 }
 
+/* Until an answer comes or it is time to look again. Falling asleep and being woken takes longer than most answers do,
+ * so at first it waits awake, if somebody else can run meanwhile. */
+static void wait_for_answer(uint32_t seen, uint64_t began, uint64_t now, uint64_t deadline, unsigned round)
+{
+	uint64_t pause = (uint64_t)(10 * US) << (round < 7 ? round : 7), left = deadline - now;
+	if (now - began < AWAKE && hp_gate_spinners() > 0)
+		wait_awake(seen, now + LOOK_AGAIN < deadline ? now + LOOK_AGAIN : deadline);
+	else
+		wait_asleep(seen, pause < left ? pause : left);
+}
+
 bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const struct hp_patience *patience)
 {
-	uint64_t pause = 5 * US, began = hp_now();
-	for (;;) {
-		uint32_t seen = answers_seen();
+	uint64_t began = hp_now();
+	for (unsigned round = 0;; round++) {
+		uint32_t seen = atomic_load(&answers);
 		struct count count = examine_all(threads, codes, patience->gated);
 		uint64_t now = hp_now();
 		if (count.in + count.moving == 0)
@@ -364,11 +382,7 @@ bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const 
 			return false;
 		if (patience->gated && count.moving == 0 && count.stuck && now - began > MS)
 			return false;
-		if (now - began > 50 * US) { /* before that, look again at once: most threads block soon */
-			uint64_t left = patience->deadline - now;
-			wait_for_answer(seen, pause < left ? pause : left);
-			pause = pause < MS / 2 ? 2 * pause : MS;
-		}
+		wait_for_answer(seen, began, now, patience->deadline, round);
 	}
 }
 
@@ -400,6 +414,7 @@ void hp_ask_reset(void)
 {
 	atomic_store(&question.number, 0);
 	atomic_store(&stragglers, 0);
+	atomic_store(&asker_sleeps, false);
 	uninstall();
 }
 

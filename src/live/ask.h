@@ -38,6 +38,9 @@ struct hp_patience {
  * asked. The verdicts say what stands in the way. Between begin and end. */
 bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const struct hp_patience *patience);
 
+/* Called by who answers, asked or not: has the asker look again. Async-signal-safe. */
+void hp_ask_note_answer(void);
+
 /* Forgets what was found out: somebody has passed the gate since, so it may not be true any more. */
 void hp_ask_again(struct hp_threads *threads);
 

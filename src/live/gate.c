@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "base/readers.h"
+#include "live/ask.h"
 #include "live/threads.h"
 
 /* Callers run this wherever they are: in handlers, with locks held, on small stacks. */
@@ -100,6 +101,7 @@ static bool say_out(uint32_t number)
 	uint32_t place = atomic_fetch_add(&n_arrivals, 1);
 	if (place < HP_ARRIVALS_MAX)
 		atomic_store(&arrivals[place], (uint64_t)number << 32 | (uint32_t)thread_self());
+	hp_ask_note_answer();
 	return place < atomic_load(&spinners);
 }
 
@@ -205,6 +207,11 @@ void hp_gate_prepare(void)
 	for (long i = 0; i < size / (long)sizeof(*processors); i++)
 		count += (uint32_t)__builtin_popcountll(processors[i]);
 	atomic_store(&spinners, count > 1 ? count - 1 : 0);
+}
+
+uint32_t hp_gate_spinners(void)
+{
+	return atomic_load(&spinners);
 }
 
 uint32_t hp_gate_begin(void)

@@ -36,6 +36,9 @@
 /* Before the first transition closes the gate. */
 void hp_gate_prepare(void);
 
+/* How many callers may wait without sleeping: as many as there are other processors. */
+uint32_t hp_gate_spinners(void);
+
 /* A new transition; its number. Its sites are enlisted before their slots point to the gate. */
 uint32_t hp_gate_begin(void);
 void hp_gate_enlist(struct hp_site *site, uint32_t number, uintptr_t after);

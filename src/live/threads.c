@@ -65,6 +65,13 @@ static bool known_reserve(size_t n)
 	return true;
 }
 
+/* In a child of fork: another thread may have been changing it. What it held is lost. */
+void hp_threads_reset(void)
+{
+	known.v = NULL;
+	known.n = known.capacity = 0;
+}
+
 /* Lists are in one order, but for threads that came and went: *hint follows. */
 static uintptr_t known_top(int tid, uint64_t inode, size_t *hint)
 {

@@ -91,6 +91,9 @@ uint64_t hp_thread_clock(int tid);
 /* Whether the thread blocks the signal; true when that cannot be found out. */
 bool hp_thread_blocks_signal(const struct hp_threads *threads, int tid, int signo);
 
+/* In a child of fork: forgets what is known of the parent's threads. */
+void hp_threads_reset(void);
+
 int hp_thread_self(void);
 
 uint64_t hp_now(void); /* CLOCK_MONOTONIC, ns */

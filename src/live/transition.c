@@ -574,5 +574,6 @@ void hp_transition_reset(void)
 	}
 	atomic_store(&under_way, NULL);
 	hp_ask_reset();
+	hp_threads_reset();
 	hp_readers_reset();
 }
