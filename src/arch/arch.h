@@ -122,6 +122,13 @@ extern const char hp_gate_calling[], hp_gate_waiting[];
 
 /* Of the caller whose frame lies at `address`; `frame` may be a copy of it. */
 void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, uintptr_t address, struct hp_regs *ret_regs);
+/* Of the calling function itself, while it has not returned: saved by the first, understood by the second. */
+struct hp_saved_regs {
+	uintptr_t rbx, rbp, r12, r13, r14, r15, sp, ip;
+};
+void hp_arch_regs_save(struct hp_saved_regs *ret_saved);
+void hp_arch_regs_from_saved(const struct hp_saved_regs *saved, struct hp_regs *ret_regs);
+
 void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_regs);
 void hp_arch_regs_from_pair(uintptr_t ip, uintptr_t sp, struct hp_regs *ret_regs); /* the others unknown */
 /* The state of a function at its entry, before its first instruction: one return address on the stack. Steps out. */

@@ -22,10 +22,21 @@
 #pragma weak dladdr
 
 static const struct hp_inspector *loaded;
-static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static pthread_mutex_t lock; /* recursive */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void make_lock(void)
+{
+	pthread_mutexattr_t recursive;
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&lock, &recursive);
+	pthread_mutexattr_destroy(&recursive);
+}
 
 void hp_inspector_lock(void)
 {
+	pthread_once(&once, make_lock);
 	pthread_mutex_lock(&lock);
 }
 
@@ -36,8 +47,7 @@ void hp_inspector_unlock(void)
 
 void hp_inspector_unlock_in_child(void)
 {
-	static const pthread_mutex_t fresh = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
-	memcpy(&lock, &fresh, sizeof(lock));
+	make_lock();
 }
 
 static const struct hp_inspector *try_load(const char *path)

@@ -30,7 +30,7 @@ uint64_t hp_now(void)
 
 enum { BATCH = 32, PIECE = 4096, WORDS = 8192 };
 
-_Static_assert(BATCH <= HP_PIECES_MAX, "a batch is read by one call");
+_Static_assert(BATCH <= (int)HP_PIECES_MAX, "a batch is read by one call");
 
 struct hp_batch {
 	size_t n, n_words;

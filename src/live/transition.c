@@ -175,16 +175,15 @@ static void add_obstacle(struct transition *t, int tid, bool self, const char *r
 /* Whether the calling thread is active. */
 static bool self_is_active(struct transition *t)
 {
-	ucontext_t context;
+	struct hp_saved_regs saved;
 	struct hp_regs regs;
 	struct hp_walk walk = {.owner = UINT32_MAX};
 	int tid = hp_thread_self();
 	uintptr_t top = hp_stack_top(tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
 	if (hp_stack_scan_own(&t->codes, t->request->frame, top) == HP_OUT)
 		return false;
-	if (getcontext(&context) != 0)
-		return true;
-	hp_arch_regs_from_signal(&context, &regs);
+	hp_arch_regs_save(&saved);
+	hp_arch_regs_from_saved(&saved, &regs);
 	enum hp_answer answer = hp_stack_walk(&t->codes, &regs, top, &walk);
 	if (answer == HP_OUT)
 		return false;

@@ -127,4 +127,28 @@ hp_gate_waiting:
 	.cfi_endproc
 	.size hp_gate_wait, . - hp_gate_wait
 
+	/* void hp_arch_regs_save(struct hp_saved_regs *): those of the caller that outlive a call, its stack pointer and
+	   where it goes on */
+	.text
+	.hidden hp_arch_regs_save
+	.globl hp_arch_regs_save
+	.type hp_arch_regs_save, @function
+	.p2align 4
+hp_arch_regs_save:
+	.cfi_startproc
+	endbr64
+	movq %rbx, (%rdi)
+	movq %rbp, 8(%rdi)
+	movq %r12, 16(%rdi)
+	movq %r13, 24(%rdi)
+	movq %r14, 32(%rdi)
+	movq %r15, 40(%rdi)
+	leaq 8(%rsp), %rax
+	movq %rax, 48(%rdi)
+	movq (%rsp), %rax
+	movq %rax, 56(%rdi)
+	ret
+	.cfi_endproc
+	.size hp_arch_regs_save, . - hp_arch_regs_save
+
 	.section .note.GNU-stack, "", @progbits

@@ -29,6 +29,20 @@ void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, uintptr_t address
 	*ret_regs = regs;
 }
 
+void hp_arch_regs_from_saved(const struct hp_saved_regs *saved, struct hp_regs *ret_regs)
+{
+	struct hp_regs regs = {.known = 0};
+	set(&regs, RBX, saved->rbx);
+	set(&regs, RBP, saved->rbp);
+	set(&regs, R12, saved->r12);
+	set(&regs, R13, saved->r13);
+	set(&regs, R14, saved->r14);
+	set(&regs, R15, saved->r15);
+	set(&regs, RSP, saved->sp);
+	set(&regs, RIP, saved->ip);
+	*ret_regs = regs;
+}
+
 void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_regs)
 {
 	static const uint8_t kernel[HP_REG_COUNT] = {
