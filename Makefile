@@ -19,6 +19,14 @@ test:
 	@scripts/configure $(BUILD)
 	@tests/run $(BUILD) $(TESTS)
 
+# For so many seconds; SEED=n makes the choices of an earlier run again.
+SECONDS ?= 60
+soak:
+	@scripts/deps build
+	@scripts/configure $(BUILD)
+	@ninja -C $(BUILD) soak
+	@cd $(BUILD)/tests/soak && ./soak $(SECONDS) $(SEED)
+
 bench:
 	@scripts/deps bench
 	@scripts/configure $(BUILD)
@@ -49,4 +57,4 @@ configure:
 	@scripts/deps build
 	@scripts/configure $(BUILD)
 
-.PHONY: all demo test bench figures install lint clean configure
+.PHONY: all demo test soak bench figures install lint clean configure

@@ -84,7 +84,7 @@ static void wait_awake(uint32_t seen, uint64_t until)
 
 /* The registers to begin with, which are those of the caller if the signal met it waiting at the gate, and what a scan
  * from there says. */
-static enum hp_answer look_at_self(const struct hp_thread *thread, const ucontext_t *context, struct hp_regs *ret_regs)
+static enum hp_answer look_at_self(struct hp_thread *thread, const ucontext_t *context, struct hp_regs *ret_regs)
 {
 	static const struct hp_stack_words nothing;
 	hp_arch_regs_from_signal(context, ret_regs);
@@ -92,8 +92,10 @@ static enum hp_answer look_at_self(const struct hp_thread *thread, const ucontex
 	if (ip != (uintptr_t)hp_gate_waiting && ip != (uintptr_t)hp_gate_calling)
 		return hp_stack_scan(question.codes, ip, sp, thread->top, &nothing);
 	const struct hp_gate_frame *frame = *(const struct hp_gate_frame *const *)sp;
-	if (!frame) /* hotpatch_poll */
+	if (!frame) { /* hotpatch_poll */
+		thread->polls = true;
 		return HP_OUT;
+	}
 	hp_arch_regs_from_gate(frame, (uintptr_t)frame, ret_regs);
 	return hp_stack_scan(question.codes, 0, (uintptr_t)&frame->return_address, thread->top, &nothing);
 }

@@ -30,7 +30,7 @@ uint64_t hp_now(void)
 
 enum { BATCH = 32, PIECE = 4096, WORDS = 8192 };
 
-_Static_assert(BATCH <= (int)HP_PIECES_MAX, "a batch is read by one call");
+_Static_assert((int)BATCH <= (int)HP_PIECES_MAX, "a batch is read by one call");
 
 struct hp_batch {
 	size_t n, n_words;
@@ -210,6 +210,7 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	thread->top = known_top(tid, inode, hint);
 	if (!thread->top)
 		thread->top = hp_stack_top(tid, threads->pid);
+	thread->polls = false;
 	thread->looks = 0;
 	thread->walk.n_frames = 0;
 	thread->asked = 0;
@@ -282,6 +283,14 @@ bool hp_threads_any_told(const struct hp_threads *threads)
 {
 	for (size_t i = 0; i < threads->n; i++)
 		if (threads->v[i].verdict != HP_VERDICT_OUT && threads->v[i].walk.n_frames > 0)
+			return true;
+	return false;
+}
+
+bool hp_threads_any_polls(const struct hp_threads *threads)
+{
+	for (size_t i = 0; i < threads->n; i++)
+		if (threads->v[i].polls)
 			return true;
 	return false;
 }
@@ -447,7 +456,8 @@ static void look_at_gate(struct hp_thread *thread, const struct hp_codes *codes,
 	uintptr_t address = 0;
 	struct hp_gate_frame frame;
 	enum hp_answer answer = HP_UNKNOWN;
-	if (hp_memory_read(sp, &address, sizeof(address)) && address == 0)
+	thread->polls = hp_memory_read(sp, &address, sizeof(address)) && address == 0;
+	if (thread->polls)
 		answer = HP_OUT;
 	else if (address != 0 && hp_memory_read(address, &frame, sizeof(frame)))
 		answer = hp_gate_look(codes, &frame, address, thread->top, &thread->walk);

@@ -36,6 +36,7 @@ struct hp_thread {
 	enum hp_verdict verdict;
 	const char *reason;   /* for a blocker: what stands in the way */
 	bool blocked;         /* in the kernel when the verdict was found */
+	bool polls;           /* out because it is in hotpatch_poll: what it runs has not been left */
 	uint64_t clock;       /* CPU time then, ns: the same later means the same verdict */
 	uintptr_t top;        /* of its native stack */
 	uint64_t inode;       /* of its folder in /proc */
@@ -81,6 +82,9 @@ bool hp_threads_slept_out(const struct hp_threads *threads, int tid, size_t *hin
 
 /* Whether of any thread that is not out it is known where it is. */
 bool hp_threads_any_told(const struct hp_threads *threads);
+
+/* Whether a thread was taken for out in hotpatch_poll: then nothing may be freed. */
+bool hp_threads_any_polls(const struct hp_threads *threads);
 
 /* Turns the answer of a walk into a verdict. */
 void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer);

@@ -373,7 +373,7 @@ static int run_gated(struct transition *t, struct hp_err *err)
 		if (error)
 			return error;
 		if (attempt(t)) {
-			t->outcome->drained = true;
+			t->outcome->drained = !hp_threads_any_polls(t->threads);
 			return 0; /* t->threads stays, for clear_prefixes */
 		}
 		bool again = t->request->mode == HOTPATCH_WAIT && hp_now() < t->request->deadline;
@@ -413,6 +413,7 @@ static bool wait_until_left(struct transition *t, bool self_active)
 		       !self_active && stacks_are_clear(t);
 		hp_ask_end(t->threads);
 	}
+	t->outcome->drained = left && !hp_threads_any_polls(t->threads);
 	if (!left)
 		note_obstacles(t, 0);
 	return left;
@@ -425,8 +426,7 @@ static int run_at_once(struct transition *t, struct hp_err *err)
 	switch_at_once(t);
 	if (!ask)
 		return 0;
-	t->outcome->drained = wait_until_left(t, self_active);
-	if (t->outcome->drained)
+	if (wait_until_left(t, self_active))
 		return 0;
 	return hp_err_set(err, HOTPATCH_EINPROGRESS, "'%s' is replaced, but threads still run the old body%s",
 	                  t->sites[0]->name, self_active ? ", the calling one among them" : "");
@@ -453,7 +453,7 @@ static bool nobody_is_in(struct hp_codes *codes)
 			hp_ask_begin(t->threads, &t->codes);
 			clear = hp_ask_all(t->threads, &t->codes,
 			                   &(struct hp_patience){hp_now() + 100 * (uint64_t)MS, true, false}) &&
-			        stacks_are_clear(t);
+			        stacks_are_clear(t) && !hp_threads_any_polls(t->threads);
 			hp_ask_end(t->threads);
 		}
 		restore_signals(&mask);

@@ -3,7 +3,8 @@
  * Not before a thread inside has left, not for a closure that was never put in force, not twice. Contexts of different
  * functions, of nested closures and of different threads do not mix.
  *
- * Seen to fail: with closures of one body taken for one definition: a context was destroyed while a thread was in it.
+ * Seen to fail: with closures of one body taken for one definition: a context was destroyed while a thread was in it;
+ * with threads taken for gone because they were in hotpatch_poll.
  */
 #include "check.h"
 
@@ -146,6 +147,44 @@ static void forced(void)
 	CHECK_INT(next.destroyed, 1);
 }
 
+/* -- At a safe point ------------------------------------------------------------------------------------------ */
+
+static atomic_bool polls_on;
+
+APART int poll_on(int stays)
+{
+	struct context *context = hotpatch_context();
+
+	if (stays)
+		give(&inside);
+	while (stays && atomic_load(&polls_on))
+		hotpatch_poll();
+	CHECK_INT(context->destroyed, 0);
+	return context->value;
+}
+
+/* A change may complete while a thread polls, but the thread goes on in the closure, and needs its context. */
+static void polled(void)
+{
+	static struct context used = {65, 0};
+	pthread_t thread;
+
+	atomic_store(&polls_on, true);
+	CHECK_OK(hotpatch_closure(first, poll_on, &used, destroy));
+	thread = thread_start(enter, NULL);
+	take(&inside);
+	for (int i = 0; i < 20; i++) {
+		CHECK_OK(hotpatch_fn(first, plain, .timeout_ms = 20000));
+		CHECK_INT(first(0), 2);
+		CHECK_OK(hotpatch_restore(first, .timeout_ms = 20000));
+		CHECK_INT(used.destroyed, 0);
+	}
+	atomic_store(&polls_on, false);
+	CHECK_INT((intptr_t)thread_join(thread), 65);
+	CHECK_INT(hotpatch_reclaim(), 0);
+	CHECK_INT(used.destroyed, 1);
+}
+
 /* -- In sets -------------------------------------------------------------------------------------------------- */
 
 /* A reverted set can be applied again, so the context must last as long as the set. */
@@ -222,6 +261,7 @@ int main(void)
 	nested();
 	in_use();
 	forced();
+	polled();
 	in_set();
 	hammered();
 	return 0;
