@@ -140,7 +140,8 @@ enum { HP_SIGFRAME_WORDS = 25 };
 bool hp_arch_signal_frame(const uintptr_t words[HP_SIGFRAME_WORDS], uintptr_t *ret_ip, uintptr_t *ret_sp);
 
 /* If the signal interrupted a blocking system call that the kernel will not restart, makes the thread execute it again
- * when the handler returns. The number of the call stands in the instruction before it; where it does not, false. */
+ * when the handler returns. The number of the call stands in one of the instructions before it; where it does not,
+ * false. */
 bool hp_arch_restart_syscall(ucontext_t *context);
 
 /* -- System calls without errno ---------------------------------------------------------------------------------- */

@@ -231,22 +231,15 @@ static siginfo_t make_info(uint32_t index)
 	return info;
 }
 
-static bool send_question(const struct hp_threads *threads, struct hp_thread *thread)
+static void send_question(const struct hp_threads *threads, struct hp_thread *thread)
 {
-	if (hp_thread_blocks_signal(threads, thread->tid, signal_number())) {
-		if (thread->walk.n_frames == 0) /* else it told where it is, and may still be in our handler */
-			thread->reason = "blocks the signal and may be in";
-		return false;
-	}
 	install();
 	if (!installed)
-		return false;
+		return;
 	siginfo_t info = make_info((uint32_t)(thread - threads->v));
 	atomic_store(&thread->ask, HP_ASK_SENT);
-	if (hp_syscall(SYS_rt_tgsigqueueinfo, info.si_pid, thread->tid, signal_number(), (long)&info, 0, 0) == 0)
-		return true;
-	atomic_store(&thread->ask, HP_ASK_IDLE);
-	return false;
+	if (hp_syscall(SYS_rt_tgsigqueueinfo, info.si_pid, thread->tid, signal_number(), (long)&info, 0, 0) != 0)
+		atomic_store(&thread->ask, HP_ASK_IDLE);
 }
 
 static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
@@ -291,9 +284,15 @@ static void ask(const struct hp_threads *threads, struct hp_thread *thread)
 	uint64_t now = hp_now();
 	if (!due_to_be_asked(thread, now))
 		return;
+	enum hp_mask mask = hp_thread_mask(threads, thread, signal_number());
+	if (mask == HP_MASK_DOUBT)
+		return;
 	thread->asked = now;
 	thread->asks++;
-	send_question(threads, thread);
+	if (mask == HP_MASK_TAKES)
+		send_question(threads, thread);
+	else if (thread->walk.n_frames == 0) /* else it told where it is, and may still be in our handler */
+		thread->reason = "blocks the signal and may be in";
 }
 
 /* Takes an answer, or looks from outside; the verdict holds after hp_threads_look_end. */

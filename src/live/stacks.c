@@ -353,8 +353,10 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 	struct window window;
 	enum hp_answer answer = HP_OUT;
 	window.base = window.size = 0;
-	if (walk)
+	if (walk) {
 		walk->n_frames = 0;
+		walk->owner = HP_OWNER_NONE;
+	}
 	for (int i = 0; i < WALK_MAX; i++) {
 		uintptr_t ip = regs.value[HP_REG_IP];
 		const struct hp_code *code = find(codes, ip, !regs.exact_ip);

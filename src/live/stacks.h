@@ -44,6 +44,7 @@ struct hp_codes {
 };
 
 #define HP_OWNER_GATE UINT32_MAX
+#define HP_OWNER_NONE (UINT32_MAX - 1) /* of a walk that met no code of interest */
 
 /* The code [low, high) of a function, which stays mapped. entry_is_out: a thread exactly at low has not entered yet,
  * since the entry is redirected. HOTPATCH_ENOMEM. */

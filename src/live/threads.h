@@ -45,7 +45,11 @@ struct hp_thread {
 	_Atomic uint32_t ask; /* enum hp_ask_state; a futex */
 	uint64_t asked;       /* when it was last asked, ns */
 	unsigned asks;        /* how often */
-	struct hp_regs regs;  /* while HELD */
+	struct hp_glimpse {   /* of it with the signal not blocked, as /proc has it; see hp_thread_mask */
+		uint64_t sleeps, before, after; /* times it fell asleep; its CPU time before and after looking, ns */
+	} glimpse;
+	unsigned glimpses, steady; /* how many while it ran; how many of the last it did not sleep between */
+	struct hp_regs regs;       /* while HELD */
 };
 
 struct hp_threads {
@@ -80,7 +84,7 @@ bool hp_thread_has_run(const struct hp_thread *thread);
  * through the first, since both are in one order. */
 bool hp_threads_slept_out(const struct hp_threads *threads, int tid, size_t *hint);
 
-/* Whether of any thread that is not out it is known where it is. */
+/* Whether of any thread that is not out it is known what it is in. */
 bool hp_threads_any_told(const struct hp_threads *threads);
 
 /* Whether a thread was taken for out in hotpatch_poll: then nothing may be freed. */
@@ -92,8 +96,10 @@ void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer);
 /* CPU time of a thread in ns, 0 when it is gone. */
 uint64_t hp_thread_clock(int tid);
 
-/* Whether the thread blocks the signal; true when that cannot be found out. */
-bool hp_thread_blocks_signal(const struct hp_threads *threads, int tid, int signo);
+/* What a thread would do with the signal: take it by its handler, or keep it for later or for its own sigwait (also
+ * when that cannot be found out), or which of both cannot be told in this moment. */
+enum hp_mask { HP_MASK_TAKES, HP_MASK_KEEPS, HP_MASK_DOUBT };
+enum hp_mask hp_thread_mask(const struct hp_threads *threads, struct hp_thread *thread, int signo);
 
 /* In a child of fork: forgets what is known of the parent's threads. */
 void hp_threads_reset(void);

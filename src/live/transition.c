@@ -177,7 +177,7 @@ static bool self_is_active(struct transition *t)
 {
 	struct hp_saved_regs saved;
 	struct hp_regs regs;
-	struct hp_walk walk = {.owner = UINT32_MAX};
+	struct hp_walk walk = {.owner = HP_OWNER_NONE};
 	int tid = hp_thread_self();
 	uintptr_t top = hp_stack_top(tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
 	if (hp_stack_scan_own(&t->codes, t->request->frame, top) == HP_OUT)

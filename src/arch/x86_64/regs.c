@@ -91,17 +91,68 @@ bool hp_arch_signal_frame(const uintptr_t words[HP_SIGFRAME_WORDS], uintptr_t *r
  *     0F 05     syscall          <- the interrupted instruction pointer is behind it
  * The kernel leaves -EINTR in %rax and has the arguments' registers as they were, but for %rcx and %r11, which the
  * instruction destroys anyway (kernel, arch/x86/entry/entry_64.S). */
+/* The length of the instruction at code[0..n) if it fills a register other than RAX, as libc does to pass arguments:
+ * mov of a register, a constant or a word on the stack, lea, xor with itself. Else 0. Intel SDM volume 2, section 2.1.
+ */
+static size_t argument_length(const uint8_t *code, size_t n)
+{
+	size_t at = n > 0 && (code[0] & 0xf0) == 0x40;
+	if (n < at + 2)
+		return 0;
+	uint8_t rex = at ? code[0] : 0, opcode = code[at], modrm = code[at + 1], mod = modrm >> 6;
+	unsigned reg = (modrm >> 3 & 7u) | (rex & 4u) << 1, rm = (modrm & 7u) | (rex & 1u) << 3;
+	if ((opcode & 0xf8) == 0xb8) { /* mov $imm32 */
+		bool fills_rax = opcode == 0xb8 && !(rex & 1), wide = rex & 8;
+		return fills_rax || wide || n < at + 5 ? 0 : at + 5;
+	}
+	if (mod == 3) {
+		bool loads = opcode == 0x8b && reg != 0, stores = opcode == 0x89 && rm != 0;
+		return loads || stores || (opcode == 0x31 && reg == rm && rm != 0) ? at + 2 : 0;
+	}
+	bool by_sp = (modrm & 7) == 4 && n > at + 2 && code[at + 2] == 0x24 && !(rex & 3), by_bp = rm == 5 && mod != 0;
+	if ((opcode != 0x8b && opcode != 0x8d) || reg == 0 || !(by_sp || by_bp))
+		return 0;
+	size_t length = at + 2 + by_sp + (mod == 1 ? 1 : mod == 2 ? 4 : 0);
+	return length <= n ? length : 0;
+}
+
+static bool are_arguments(const uint8_t *code, size_t n)
+{
+	while (n > 0) {
+		size_t length = argument_length(code, n);
+		if (!length)
+			return false;
+		code += length;
+		n -= length;
+	}
+	return true;
+}
+
+/* The number of the system call before `ip`: the constant that was moved to EAX, with nothing but arguments between.
+ * `room` bytes before ip may be read. A byte that makes the constant one for R8 must not precede it. */
+static bool syscall_number(const uint8_t *ip, size_t room, uint32_t *ret_number)
+{
+	enum { MOV = 5, SYSCALL = 2, BETWEEN_MAX = 24, NUMBER_MAX = 1024 };
+	if (room < SYSCALL || ip[-2] != 0x0f || ip[-1] != 0x05)
+		return false;
+	for (size_t between = 0; between <= BETWEEN_MAX && between + MOV + SYSCALL < room; between++) {
+		const uint8_t *code = ip - SYSCALL - between - MOV;
+		memcpy(ret_number, code + 1, sizeof(*ret_number));
+		if (code[0] == 0xb8 && (code[-1] & 0xf1) != 0x41 && *ret_number < NUMBER_MAX &&
+		    are_arguments(code + MOV, between))
+			return true;
+	}
+	return false;
+}
+
 bool hp_arch_restart_syscall(ucontext_t *context)
 {
 	greg_t *regs = context->uc_mcontext.gregs;
 	uintptr_t ip = (uintptr_t)regs[REG_RIP];
-	const uint8_t *code = (const uint8_t *)(ip - 7);
-	if (regs[REG_RAX] != -EINTR || (ip & 0xfff) < 7) /* never read a page that the thread has not executed */
-		return false;
-	if (code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05)
-		return false;
 	uint32_t number;
-	memcpy(&number, code + 1, sizeof(number));
+	/* Never read a page that the thread has not executed. */
+	if (regs[REG_RAX] != -EINTR || !syscall_number((const uint8_t *)ip, ip & 0xfff, &number))
+		return false;
 	regs[REG_RAX] = number;
 	regs[REG_RIP] -= 2;
 	return true;
