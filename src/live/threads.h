@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/readers.h"
 #include "live/stacks.h"
 
 /* What is known of one thread. */
@@ -48,6 +49,7 @@ struct hp_thread {
 };
 
 struct hp_threads {
+	struct hp_retired retired;
 	struct hp_thread *v;
 	size_t n, capacity;
 	int pid;
@@ -85,7 +87,7 @@ bool hp_threads_any_told(const struct hp_threads *threads);
 /* Turns the answer of a walk into a verdict. */
 void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer);
 
-/* CPU time of a thread in ns, 0 when it is gone. */
+/* CPU time of a thread in ns, 0 when it is gone; another each time where the system does not tell. */
 uint64_t hp_thread_clock(int tid);
 
 /* Whether the thread blocks the signal; true when that cannot be found out. */
