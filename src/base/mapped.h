@@ -12,6 +12,7 @@
 
 #include "base/cfi.h"
 #include "base/err.h"
+#include "base/readers.h"
 
 enum { HP_SEGMENTS_MAX = 12 };
 
@@ -35,6 +36,7 @@ struct hp_mapped {
 };
 
 struct hp_mapped_list {
+	struct hp_retired retired;
 	struct hp_mapped *images; /* sorted by low */
 	size_t n;
 	unsigned long long adds, subs; /* the dynamic linker's counts when the snapshot was made */

@@ -3,17 +3,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
-struct retired {
-	struct retired *next;
-	void *memory;
-	void (*destroy)(void *memory);
-};
-
 static atomic_uint inside;
-static struct retired *waiting; /* protected by lock, which is innermost */
+static struct hp_retired *waiting; /* protected by lock, which is innermost */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void hp_readers_enter(void)
@@ -34,21 +27,17 @@ void hp_readers_reset(void)
 	memcpy(&lock, &fresh, sizeof(lock));
 }
 
-void hp_readers_retire(void *memory, void (*destroy)(void *memory))
+void hp_readers_retire(struct hp_retired *memory, void (*destroy)(void *memory))
 {
-	struct retired *last = memory ? malloc(sizeof(*last)) : NULL;
 	pthread_mutex_lock(&lock);
-	if (last) {
-		*last = (struct retired){waiting, memory, destroy};
-		waiting = last;
-	} else if (memory && atomic_load(&inside) == 0) {
-		destroy(memory);
-	} /* out of memory with a reader inside: what is kept for ever cannot be read after it was freed */
+	if (memory) {
+		*memory = (struct hp_retired){waiting, destroy};
+		waiting = memory;
+	}
 	while (waiting && atomic_load(&inside) == 0) {
-		struct retired *next = waiting->next;
-		waiting->destroy(waiting->memory);
-		free(waiting);
-		waiting = next;
+		struct hp_retired *first = waiting;
+		waiting = first->next;
+		first->destroy(first);
 	}
 	pthread_mutex_unlock(&lock);
 }

@@ -13,9 +13,15 @@
 void hp_readers_enter(void);
 void hp_readers_leave(void);
 
+/* First member of what can be retired, so that retiring needs no memory. */
+struct hp_retired {
+	struct hp_retired *next;
+	void (*destroy)(void *memory);
+};
+
 /* Frees memory with `destroy` now or later. The pointer must not be reachable for new readers any more. Never while
  * callers are held. NULL memory only tries what is left from before. */
-void hp_readers_retire(void *memory, void (*destroy)(void *memory));
+void hp_readers_retire(struct hp_retired *memory, void (*destroy)(void *memory));
 
 /* In a child of fork: the parent's other threads, and so its readers, do not exist. */
 void hp_readers_reset(void);

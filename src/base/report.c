@@ -30,7 +30,13 @@ static bool has_key; /* a program may have used up all there are: then failures 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const struct hotpatch_error no_error = {HOTPATCH_OK, "nothing has failed", 0, NULL};
 static const struct hotpatch_error no_memory =
-	{HOTPATCH_ENOMEM, "no memory is left, not even to say more; see the code that was returned", 0, NULL};
+	{HOTPATCH_ENOMEM, "no memory is left to say more than the code that was returned; nothing was changed", 0,
+         NULL};
+static const struct hotpatch_error no_room = {HOTPATCH_ENOMEM,
+                                              "no place is left to say more; see the code that was returned", 0, NULL};
+
+/* The thread's last failure could not be reported; initial-exec, since other models allocate. */
+static __thread bool unsaid __attribute__((tls_model("initial-exec")));
 
 static void destroy(void *arg)
 {
@@ -63,9 +69,16 @@ const struct hotpatch_error *hotpatch_error(void)
 {
 	pthread_once(&once, make_key);
 	const struct report *report = has_key ? pthread_getspecific(key) : NULL;
-	if (!report)
-		return has_key ? &no_error : &no_memory;
-	return report->error.code ? &report->error : &no_memory;
+	if (unsaid)
+		return has_key ? &no_memory : &no_room;
+	return report ? &report->error : &no_error;
+}
+
+bool hp_report_ready(void)
+{
+	bool ready = report_of_thread() || !has_key;
+	unsaid |= !ready;
+	return ready;
 }
 
 const char *hotpatch_code_name(int code)
@@ -170,6 +183,8 @@ int hp_report_obstacles(int code, const struct hp_err *err, const char *truth, c
                         size_t n)
 {
 	struct report *report = code ? report_of_thread() : NULL;
+	if (code)
+		unsaid = !report;
 	if (!report)
 		return code;
 	free(report->details);

@@ -20,6 +20,10 @@ struct hp_obstacle {
 	size_t n_frames;
 };
 
+/* Makes room for this thread's report; false where there is no memory for it. Then nothing must be begun of which there
+ * would be more to say than that nothing was changed. */
+bool hp_report_ready(void);
+
 /* Records err for this thread, with "; nothing was changed" behind its sentence, and returns code. 0 is passed through
  * and leaves the last failure as it was. Allocates: never while callers are held. */
 int hp_report(int code, const struct hp_err *err);

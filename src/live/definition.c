@@ -248,3 +248,35 @@ void hp_definition_free(struct hp_definition *definition)
 	free(definition->name);
 	free(definition);
 }
+
+/* -- What lies beneath ------------------------------------------------------------------------------------------- */
+
+/* The definition beneath the one whose code holds `caller`; the original if none does. */
+static uintptr_t beneath(const struct hp_site *site, uintptr_t caller)
+{
+	uint32_t version;
+	uintptr_t target;
+	do { /* even and unchanged: what was read in between belongs together */
+		version = atomic_load(&site->version);
+		target = site->original.target;
+		for (size_t i = __atomic_load_n(&site->n_layers, __ATOMIC_RELAXED); i-- > 0;) {
+			const struct hp_layer *layer = &__atomic_load_n(&site->layers, __ATOMIC_RELAXED)[i];
+			if (caller > layer->low && caller <= layer->high) {
+				target = i ? layer[-1].target : site->original.target;
+				break;
+			}
+		}
+		atomic_thread_fence(memory_order_acquire);
+	} while (version & 1 || version != atomic_load(&site->version));
+	return target;
+}
+
+__attribute__((noinline)) hotpatch_any hotpatch_original_at(hotpatch_any fn)
+{
+	uintptr_t caller = (uintptr_t)__builtin_return_address(0), entry;
+	struct hp_site *site = hp_site_at((uintptr_t)fn);
+	struct hp_err err;
+	if (!site && hp_function_entry(fn, "", &entry, &err) == 0) /* perhaps a linkage table's stub */
+		site = hp_site_at(entry);
+	return site ? (hotpatch_any)beneath(site, caller) : fn;
+}

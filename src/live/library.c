@@ -361,13 +361,29 @@ static void *load(const struct library *library, const struct stat *status)
 	return dlopen(library->path, RTLD_NOW | RTLD_LOCAL);
 }
 
-static void remember(const struct library *library, const struct stat *status)
+/* The entry of the image if it was loaded before, taken off the list. */
+static struct loaded *recall(const struct library *library)
 {
-	struct loaded *entry = calloc(1, sizeof(*entry));
-	if (!entry || !(entry->path = strdup(library->path))) {
-		free(entry); /* it only serves to tell libraries apart: the next load does without */
-		return;
+	for (struct loaded **at = &all_loaded; *at; at = &(*at)->next) {
+		struct loaded *entry = *at;
+		if (entry->bias == library->bias && !entry->patch && strcmp(entry->path, library->path) == 0) {
+			*at = entry->next;
+			return entry;
+		}
 	}
+	return NULL;
+}
+
+/* First in the list: load_as_patch relies on that. */
+static int remember(const struct library *library, const struct stat *status, struct hp_err *err)
+{
+	struct loaded *entry = recall(library);
+	if (!entry && (entry = calloc(1, sizeof(*entry))) && !(entry->path = strdup(library->path))) {
+		free(entry);
+		entry = NULL;
+	}
+	if (!entry)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to remember library '%s'", library->name);
 	entry->device = status->st_dev;
 	entry->inode = status->st_ino;
 	entry->modified = status->st_mtim;
@@ -375,6 +391,7 @@ static void remember(const struct library *library, const struct stat *status)
 	entry->bias = library->bias;
 	entry->next = all_loaded;
 	all_loaded = entry;
+	return 0;
 }
 
 static int library_load(struct library *library, struct hp_err *err)
@@ -390,8 +407,10 @@ static int library_load(struct library *library, struct hp_err *err)
 		                  why ? why : "the dynamic linker does not say why");
 	}
 	library->bias = map->l_addr;
-	remember(library, &status);
-	return 0;
+	int error = remember(library, &status, err);
+	if (error)
+		dlclose(library->handle);
+	return error;
 }
 
 static int pair_define(const struct library *library, const struct hp_pair *pair, const struct hotpatch_marks *marks,

@@ -55,7 +55,7 @@ int hp_registry_enter(struct hp_err *err)
 	if (error)
 		hp_registry_leave();
 	else
-		hp_readers_retire(old, hp_mapped_free);
+		hp_readers_retire(old ? &old->retired : NULL, hp_mapped_free);
 	return error;
 }
 
@@ -133,8 +133,10 @@ int hp_session_begin(struct hp_session *session, const struct hotpatch_options *
 	session->discarded = NULL;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &session->cancel_state);
 	session->outcome = calloc(1, sizeof(*session->outcome));
-	int error = session->outcome ? read_options(session, options)
-	                             : hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory to begin with");
+	/* What happens is told at the end: the place for that is had while nothing has happened. */
+	int error = session->outcome && hp_report_ready()
+	                    ? read_options(session, options)
+	                    : hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory to begin with");
 	if (!error)
 		error = turn_take(&session->request, &session->err);
 	session->has_turn = !error;

@@ -53,18 +53,18 @@ static int registry_grow(struct hp_err *err)
 	return 0;
 }
 
-static int registry_add(struct hp_site *site, struct hp_err *err)
+/* Makes room for one more. */
+static int registry_reserve(struct hp_err *err)
 {
 	struct table *table = atomic_load(&registry);
-	if (!table || 2 * (table->used + 1) > table->size) {
-		int error = registry_grow(err);
-		if (error)
-			return error;
-		table = atomic_load(&registry);
-	}
+	return table && 2 * (table->used + 1) <= table->size ? 0 : registry_grow(err);
+}
+
+static void registry_add(struct hp_site *site)
+{
+	struct table *table = atomic_load(&registry);
 	table->used++;
 	atomic_store(&table->v[place(table, site->entry)], site);
-	return 0;
 }
 
 static int compare(const void *a, const void *b)
@@ -237,13 +237,14 @@ int hp_site_get(uintptr_t entry, const char *name, const struct hotpatch_marks *
 	site->entry = entry;
 	int error = site_describe(site, name, marks, err);
 	if (!error)
+		error = registry_reserve(err);
+	if (!error) /* last, since cells are never given back */
 		error = site_give_cell(site, err);
-	if (!error)
-		error = registry_add(site, err);
 	if (error) {
 		site_free(site);
 		return error;
 	}
+	registry_add(site);
 	hp_mapped_pin(entry); /* a patched library must not be unloaded, and loaded again without its patch */
 	*ret_site = site;
 	return 0;
@@ -288,41 +289,11 @@ void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, siz
 	atomic_fetch_add(&site->version, 1);
 }
 
-/* The definition beneath the one whose code holds `caller`; the original if none does. */
-static uintptr_t beneath(const struct hp_site *site, uintptr_t caller)
-{
-	uint32_t version;
-	uintptr_t target;
-	do { /* even and unchanged: what was read in between belongs together */
-		version = atomic_load(&site->version);
-		target = site->original.target;
-		for (size_t i = __atomic_load_n(&site->n_layers, __ATOMIC_RELAXED); i-- > 0;) {
-			const struct hp_layer *layer = &__atomic_load_n(&site->layers, __ATOMIC_RELAXED)[i];
-			if (caller > layer->low && caller <= layer->high) {
-				target = i ? layer[-1].target : site->original.target;
-				break;
-			}
-		}
-		atomic_thread_fence(memory_order_acquire);
-	} while (version & 1 || version != atomic_load(&site->version));
-	return target;
-}
-
-__attribute__((noinline)) hotpatch_any hotpatch_original_at(hotpatch_any fn)
-{
-	uintptr_t caller = (uintptr_t)__builtin_return_address(0), entry;
-	struct hp_site *site = hp_site_at((uintptr_t)fn);
-	struct hp_err err;
-	if (!site && hp_function_entry(fn, "", &entry, &err) == 0) /* perhaps a linkage table's stub */
-		site = hp_site_at(entry);
-	return site ? (hotpatch_any)beneath(site, caller) : fn;
-}
-
 /* -- Text -------------------------------------------------------------------------------------------------------- */
 
-static bool wants_jump(const struct hp_site *site, bool redirect)
+static bool wants_undo(const struct hp_site *site)
 {
-	return redirect ? !site->redirected : site->redirected && site->n_layers == 0;
+	return (site->redirected || site->second_set) && site->n_layers == 0;
 }
 
 /* The code of an entry: the prefix, perhaps a landing instruction, the jump. */
@@ -349,9 +320,13 @@ static bool jump_is_old(const struct hp_site *site, const uint8_t *code)
 static int check_code(struct hp_site *site, const uint8_t *code, void *unused, struct hp_err *err)
 {
 	(void)unused;
-	bool prefix = prefix_is(site, code, site->plan.old_prefix) ||
-	              (site->prefix_set && prefix_is(site, code, site->plan.new_prefix));
-	if (prefix && jump_is_old(site, code))
+	const struct hp_entry *plan = &site->plan;
+	const uint8_t *jump = code + plan->jump_at - plan->prefix_at;
+	bool ours = jump[0] == plan->old_jump[0] &&
+	            (jump[1] == plan->old_jump[1] || (site->second_set && jump[1] == plan->new_jump[1]));
+	for (size_t i = 0; i < plan->prefix_len; i++) /* a write may have failed in the middle */
+		ours &= code[i] == plan->old_prefix[i] || code[i] == plan->new_prefix[i];
+	if (ours)
 		return 0;
 	return hp_err_set(
 		err, HOTPATCH_ECODE,
@@ -410,18 +385,25 @@ static int check_codes(struct hp_site *const *sites, size_t n, struct hp_err *er
 	return error ? error : reader_flush(&reader, err);
 }
 
-/* Writes one byte of every jump that is to change. */
-static int write_jumps(struct hp_site *const *sites, size_t n, bool redirect, size_t byte, struct hp_text *text,
-                       struct hp_err *err)
+/* Writes one byte of every jump that is not there yet. */
+static int write_jumps(struct hp_site *const *sites, size_t n, size_t byte, struct hp_text *text, struct hp_err *err)
 {
 	int error = 0;
-	for (size_t i = 0; i < n && !error; i++) {
-		const struct hp_entry *plan = &sites[i]->plan;
-		if (wants_jump(sites[i], redirect))
-			error = hp_text_write(text, jump_address(sites[i]) + byte,
-			                      (redirect ? plan->new_jump : plan->old_jump) + byte, 1, err);
-	}
+	for (size_t i = 0; i < n && !error; i++)
+		if (!sites[i]->redirected)
+			error = hp_text_write(text, jump_address(sites[i]) + byte, &sites[i]->plan.new_jump[byte], 1,
+			                      err);
 	return error;
+}
+
+/* What is there, whatever was meant to be: a write may have failed before or after it was done. */
+static void note_jump(struct hp_site *site)
+{
+	uint8_t jump[HP_JUMP_SIZE];
+	if (!hp_text_read(jump_address(site), jump, sizeof(jump)))
+		return;
+	site->redirected = jump[0] == site->plan.new_jump[0];
+	site->second_set = jump[1] == site->plan.new_jump[1];
 }
 
 /* Whether writing the prefix has shown that the jump can be written: it has if both lie on one page. */
@@ -440,17 +422,12 @@ static int write_prefix(struct hp_site *site, struct hp_text *text, struct hp_er
 		atomic_store(site->cell.slot, site->original.target);
 		error = hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, err);
 		site->prefix_set = !error;
+		if (error && hp_text_write(text, prefix_address(site), plan->old_prefix, plan->prefix_len, NULL) != 0)
+			return error; /* nobody comes there: it stays until it is written again */
 	}
 	for (size_t i = 0; i < HP_JUMP_SIZE && !error && !jump_shares_page(site); i++)
 		error = hp_text_write(text, jump_address(site) + i, &plan->old_jump[i], 1, err);
 	return error;
-}
-
-static void mark_redirected(struct hp_site *const *sites, size_t n, bool redirected)
-{
-	for (size_t i = 0; i < n; i++)
-		if (redirected || sites[i]->n_layers == 0)
-			sites[i]->redirected = redirected;
 }
 
 static struct hp_site *unclean;
@@ -482,21 +459,36 @@ static void forget_redirected(void)
 	}
 }
 
+static void undo_byte(struct hp_site *site, size_t byte, struct hp_text *text)
+{
+	/* the second only where the first is no jump */
+	if (byte == 0 || !site->redirected)
+		(void)!hp_text_write(text, jump_address(site) + byte, &site->plan.old_jump[byte], 1, NULL);
+	note_jump(site);
+}
+
+static void undo_bytes(struct hp_site *const *sites, size_t n, size_t byte, struct hp_text *text)
+{
+	for (size_t i = 0; i < n; i++)
+		if (wants_undo(sites[i]))
+			undo_byte(sites[i], byte, text);
+}
+
 /* First bytes first. What cannot be taken back stays, and leads to the original. A processor that still sees the second
- * byte executes it alone, which does nothing: no barrier is needed behind it. */
+ * byte executes it alone, which does nothing: no barrier is needed behind it, and without one before it it stays. */
 void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 {
 	struct hp_err ignored;
 	bool any = false;
 	for (size_t i = 0; i < n; i++)
-		any |= wants_jump(sites[i], false);
+		any |= wants_undo(sites[i]);
 	if (!any)
 		return;
-	if (write_jumps(sites, n, false, 0, text, &ignored) == 0 && hp_barrier_code(&ignored) == 0 &&
-	    write_jumps(sites, n, false, 1, text, &ignored) == 0)
-		mark_redirected(sites, n, false);
+	undo_bytes(sites, n, 0, text);
+	if (hp_barrier_code(&ignored) == 0)
+		undo_bytes(sites, n, 1, text);
 	for (size_t i = 0; i < n; i++)
-		if (sites[i]->prefix_set && !sites[i]->redirected)
+		if ((sites[i]->prefix_set || sites[i]->second_set) && !sites[i]->redirected)
 			add_unclean(sites[i]);
 }
 
@@ -508,11 +500,11 @@ static int write_entries(struct hp_site *const *sites, size_t n, struct hp_text 
 		if (!sites[i]->redirected)
 			error = write_prefix(sites[i], text, err);
 	if (!error)
-		error = write_jumps(sites, n, true, 1, text, err);
+		error = write_jumps(sites, n, 1, text, err);
 	if (!error)
 		error = hp_barrier_code(err);
 	if (!error)
-		error = write_jumps(sites, n, true, 0, text, err);
+		error = write_jumps(sites, n, 0, text, err);
 	return error ? error : hp_barrier_code(err);
 }
 
@@ -527,7 +519,11 @@ int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *te
 	if (error)
 		return error;
 	error = write_entries(sites, n, text, err);
-	mark_redirected(sites, n, true);
+	for (size_t i = 0; i < n; i++)
+		if (error)
+			note_jump(sites[i]);
+		else
+			sites[i]->redirected = true;
 	if (error) /* a jump that was written leads to the original; taking it back may fail as writing it did */
 		hp_sites_undo(sites, n, text);
 	forget_redirected();
@@ -536,6 +532,8 @@ int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *te
 
 static int clear_prefix(struct hp_site *site, const uint8_t *code, void *text, struct hp_err *ignored)
 {
+	if (!site->redirected && site->second_set)
+		undo_byte(site, 1, text);
 	if (!site->redirected && site->prefix_set && prefix_is(site, code, site->plan.new_prefix) &&
 	    hp_text_write(text, prefix_address(site), site->plan.old_prefix, site->plan.prefix_len, ignored) == 0)
 		site->prefix_set = false;
@@ -546,9 +544,14 @@ void hp_sites_clear_unclean(struct hp_text *text)
 {
 	struct hp_err ignored;
 	struct reader reader;
+	bool half = false;
 	reader.each = clear_prefix;
 	reader.arg = text;
 	reader.n = 0;
+	for (struct hp_site *site = unclean; site; site = site->next_unclean)
+		half |= site->second_set;
+	if (half && hp_barrier_code(&ignored) != 0)
+		return;
 	for (; unclean; unclean = unclean->next_unclean) {
 		unclean->unclean = false;
 		reader_add(&reader, unclean, &ignored);
@@ -573,7 +576,7 @@ static int mend(struct hp_site *site, void *arg)
 	atomic_store(&site->after, target);
 	site->unclean = false;
 	if (site->n_layers == 0 && prefix_is(site, code, site->plan.old_prefix) && jump_is_old(site, code)) {
-		site->redirected = site->prefix_set = false;
+		site->redirected = site->second_set = site->prefix_set = false;
 		return 0;
 	}
 	if (hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, &ignored) != 0 ||
@@ -581,7 +584,7 @@ static int mend(struct hp_site *site, void *arg)
 	                  &ignored) != 0)
 		return 0; /* what the parent could write the child can, or the site's next check says so */
 	site->prefix_set = true;
-	site->redirected = site->n_layers > 0;
+	site->redirected = site->second_set = site->n_layers > 0;
 	if (!site->redirected)
 		add_unclean(site);
 	return 0;

@@ -39,7 +39,8 @@ struct hp_site {
 	struct hp_entry plan;
 	struct hp_cell cell;
 	struct hp_definition original; /* body: the entry; target: behind the jump */
-	bool redirected;               /* the jump is written */
+	bool redirected;               /* the jump is written, at least its first byte */
+	bool second_set;               /* its second byte stays, harmless, behind a jump that was undone */
 	bool prefix_set;               /* the prefix is: kept after the jump was undone until nobody can be in it */
 
 	struct hp_layer *layers;

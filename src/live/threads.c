@@ -266,12 +266,15 @@ bool hp_threads_list(struct hp_threads *threads)
 /* -- Looking at one ---------------------------------------------------------------------------------------------- */
 
 /* clock_getcpuclockid(3) of a thread by id: CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED (kernel, posix-timers_types.h). */
+static _Atomic uint64_t unknown_clock;
+
 uint64_t hp_thread_clock(int tid)
 {
 	clockid_t clock = (clockid_t)((~(unsigned)tid << 3) | 6);
 	struct timespec time;
-	if (hp_syscall(SYS_clock_gettime, clock, (long)&time, 0, 0, 0, 0) != 0)
-		return 0;
+	long result = hp_syscall(SYS_clock_gettime, clock, (long)&time, 0, 0, 0, 0);
+	if (result != 0)
+		return result == -EINVAL ? 0 : UINT64_MAX - atomic_fetch_add(&unknown_clock, 1);
 	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/readers.h"
 #include "live/stacks.h"
 
 /* What is known of one thread. */
@@ -53,6 +54,7 @@ struct hp_thread {
 };
 
 struct hp_threads {
+	struct hp_retired retired;
 	struct hp_thread *v;
 	size_t n, capacity;
 	int pid;
@@ -93,7 +95,7 @@ bool hp_threads_any_polls(const struct hp_threads *threads);
 /* Turns the answer of a walk into a verdict. */
 void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer);
 
-/* CPU time of a thread in ns, 0 when it is gone. */
+/* CPU time of a thread in ns, 0 when it is gone; another each time where the system does not tell. */
 uint64_t hp_thread_clock(int tid);
 
 /* What a thread would do with the signal: take it by its handler, or keep it for later or for its own sigwait (also

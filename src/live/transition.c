@@ -42,6 +42,7 @@ enum { MS = 1000000 }; /* in ns */
 
 /* Everything one run needs; retired whole, since handlers and callers at the gate may still read it. */
 struct transition {
+	struct hp_retired retired;
 	struct hp_change *changes;
 	size_t n;
 	const struct hp_request *request;
@@ -226,7 +227,7 @@ static void close_threads(struct transition *t)
 	if (!t->threads)
 		return;
 	hp_threads_close_files(t->threads);
-	hp_readers_retire(t->threads, hp_threads_close);
+	hp_readers_retire(&t->threads->retired, hp_threads_close);
 	t->threads = NULL;
 }
 
@@ -459,7 +460,7 @@ static bool nobody_is_in(struct hp_codes *codes)
 		restore_signals(&mask);
 		close_threads(t);
 	}
-	hp_readers_retire(t, transition_free);
+	hp_readers_retire(&t->retired, transition_free);
 	return clear;
 }
 
@@ -561,7 +562,7 @@ int hp_transition_run(struct hp_change *changes, size_t n, const struct hp_reque
 	}
 	hp_readers_leave();
 	hp_text_close(&t->text);
-	hp_readers_retire(t, transition_free);
+	hp_readers_retire(&t->retired, transition_free);
 	return error;
 }
 
