@@ -126,6 +126,16 @@ static int collect_code(struct transition *t, struct hp_err *err)
 	return error;
 }
 
+/* Without it every stack is in doubt, and no entry's code can be checked: better said than guessed at. */
+static int check_reading(struct hp_err *err)
+{
+	const char *from = "", *to;
+	if (hp_memory_read((uintptr_t)&from, &to, sizeof(to)))
+		return 0;
+	return hp_err_set(err, HOTPATCH_ESYSTEM,
+	                  "process_vm_readv, which reads code and stacks, is refused (a seccomp filter)");
+}
+
 static int prepare(struct transition *t, struct hp_err *err)
 {
 	t->sites = calloc(t->n, sizeof(struct hp_site *));
@@ -133,7 +143,9 @@ static int prepare(struct transition *t, struct hp_err *err)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu changes", t->n);
 	for (size_t i = 0; i < t->n; i++)
 		t->sites[i] = t->changes[i].site;
-	int error = collect_code(t, err);
+	int error = check_reading(err);
+	if (!error)
+		error = collect_code(t, err);
 	if (!error && t->request->mode != HOTPATCH_FORCE)
 		error = hp_ask_prepare(err);
 	hp_gate_prepare();
@@ -531,7 +543,7 @@ static int run(struct transition *t, struct hp_err *err)
 			err, HOTPATCH_EDEADLK,
 			"'%s' cannot be replaced by a thread that is in it: it would wait for itself; call this from "
 			"outside, or use HOTPATCH_FORCE",
-			t->outcome->obstacles[0].function);
+			*t->outcome->obstacles[0].function ? t->outcome->obstacles[0].function : t->sites[0]->name);
 	int error = hp_sites_redirect(t->sites, t->n, &t->text, err);
 	if (!error)
 		error = gated ? run_gated(t, err) : run_at_once(t, err);
