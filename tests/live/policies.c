@@ -200,6 +200,7 @@ static void under(const struct policy *policy, bool changed_before)
 	if (changed_before) {
 		CHECK_OK(hotpatch_closure(value, value_of_context, &context, NULL));
 		CHECK_OK(hotpatch_restore(value));
+		CHECK_STR(hotpatch_error()->message, "nothing has failed");
 	}
 	policy->set();
 	check_change(policy, want, false, &now);
