@@ -449,7 +449,7 @@ static int run_at_once(struct transition *t, struct hp_err *err)
 /* -- After: prefixes that nobody needs any more ------------------------------------------------------------------ */
 
 /* One look, without holding anybody: true if no thread is in the code. */
-static bool nobody_is_in(struct hp_codes *codes)
+static bool nobody_is_in(struct hp_codes *codes, uint64_t patience)
 {
 	static const struct hp_request one_look = {.mode = HOTPATCH_TRY};
 	struct transition *t = calloc(1, sizeof(*t));
@@ -466,7 +466,7 @@ static bool nobody_is_in(struct hp_codes *codes)
 		if (hp_threads_list(t->threads)) {
 			hp_ask_begin(t->threads, &t->codes);
 			clear = hp_ask_all(t->threads, &t->codes,
-			                   &(struct hp_patience){hp_now() + 100 * (uint64_t)MS, true, false}) &&
+			                   &(struct hp_patience){hp_now() + patience, true, false}) &&
 			        stacks_are_clear(t);
 			hp_ask_end(t->threads);
 		}
@@ -510,12 +510,14 @@ static void clear_prefixes(struct transition *t)
 	struct hp_codes codes = {0};
 	struct hp_err ignored;
 	int error = 0;
+	/* On a busy machine a running thread may not get to answer for long; who has no time leaves the bytes. */
+	uint64_t patience = (t->request->mode == HOTPATCH_TRY ? 100 : 1000) * (uint64_t)MS;
 	if (!hp_sites_unclean())
 		return;
 	for (struct hp_site *site = hp_sites_unclean(); site && !error; site = site->next_unclean)
 		error = add_prefix(&codes, site, &ignored);
 	hp_codes_sort(&codes);
-	if (!error && (t->outcome->live ? all_are_seen_out(t, &codes) : nobody_is_in(&codes)))
+	if (!error && (t->outcome->live ? all_are_seen_out(t, &codes) : nobody_is_in(&codes, patience)))
 		hp_sites_clear_unclean(&t->text);
 	hp_codes_free(&codes);
 }
@@ -528,7 +530,7 @@ bool hp_definition_is_left(const struct hp_definition *definition)
 	if (!error)
 		error = hp_gate_add_code(&codes, &ignored);
 	hp_codes_sort(&codes);
-	bool left = !error && nobody_is_in(&codes);
+	bool left = !error && nobody_is_in(&codes, 100 * (uint64_t)MS);
 	hp_codes_free(&codes);
 	return left;
 }
