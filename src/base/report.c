@@ -71,7 +71,7 @@ const struct hotpatch_error *hotpatch_error(void)
 	const struct report *report = has_key ? pthread_getspecific(key) : NULL;
 	if (unsaid)
 		return has_key ? &no_memory : &no_room;
-	return report ? &report->error : &no_error;
+	return report && report->error.code ? &report->error : &no_error;
 }
 
 bool hp_report_ready(void)

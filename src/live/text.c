@@ -39,8 +39,10 @@ static bool find_protection(uintptr_t address, int *ret_protection)
 			                  (flags[2] == 'x' ? PROT_EXEC : 0);
 			found = true;
 		}
-	if (maps)
+	if (maps) {
 		fclose(maps);
+		errno = EFAULT; /* if it was not found: nothing is mapped there */
+	}
 	return found;
 }
 
@@ -50,11 +52,10 @@ static int write_page(uintptr_t address, const uint8_t *bytes, size_t n, struct 
 	uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE), page = address & ~(page_size - 1);
 	int protection;
 	if (!find_protection(address, &protection))
-		return hp_err_set(
-			err, HOTPATCH_ETEXT,
-			"program text cannot be written: /proc/thread-self/mem is refused, and without /proc/thread-self/maps "
-			"the protection of %#lx is not known",
-			(unsigned long)page);
+		return hp_err_system(err, HOTPATCH_ETEXT, errno,
+		                     "program text cannot be written: /proc/thread-self/mem is refused, and without "
+		                     "/proc/thread-self/maps the protection of %#lx is not known",
+		                     (unsigned long)page);
 	if (mprotect((void *)page, page_size, PROT_READ | PROT_WRITE | PROT_EXEC) != 0)
 		return hp_err_system(
 			err, HOTPATCH_ETEXT, errno,

@@ -126,6 +126,16 @@ static int collect_code(struct transition *t, struct hp_err *err)
 	return error;
 }
 
+/* Without it every stack is in doubt, and no entry's code can be checked: better said than guessed at. */
+static int check_reading(struct hp_err *err)
+{
+	const char *from = "", *to;
+	if (hp_memory_read((uintptr_t)&from, &to, sizeof(to)))
+		return 0;
+	return hp_err_set(err, HOTPATCH_ESYSTEM,
+	                  "process_vm_readv, which reads code and stacks, is refused (a seccomp filter)");
+}
+
 static int prepare(struct transition *t, struct hp_err *err)
 {
 	t->sites = calloc(t->n, sizeof(struct hp_site *));
@@ -133,7 +143,9 @@ static int prepare(struct transition *t, struct hp_err *err)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu changes", t->n);
 	for (size_t i = 0; i < t->n; i++)
 		t->sites[i] = t->changes[i].site;
-	int error = collect_code(t, err);
+	int error = check_reading(err);
+	if (!error)
+		error = collect_code(t, err);
 	if (!error && t->request->mode != HOTPATCH_FORCE)
 		error = hp_ask_prepare(err);
 	hp_gate_prepare();
@@ -436,7 +448,7 @@ static int run_at_once(struct transition *t, struct hp_err *err)
 /* -- After: prefixes that nobody needs any more ------------------------------------------------------------------ */
 
 /* One look, without holding anybody: true if no thread is in the code. */
-static bool nobody_is_in(struct hp_codes *codes)
+static bool nobody_is_in(struct hp_codes *codes, uint64_t patience)
 {
 	static const struct hp_request one_look = {.mode = HOTPATCH_TRY};
 	struct transition *t = calloc(1, sizeof(*t));
@@ -453,7 +465,7 @@ static bool nobody_is_in(struct hp_codes *codes)
 		if (hp_threads_list(t->threads)) {
 			hp_ask_begin(t->threads, &t->codes);
 			clear = hp_ask_all(t->threads, &t->codes,
-			                   &(struct hp_patience){hp_now() + 100 * (uint64_t)MS, true, false}) &&
+			                   &(struct hp_patience){hp_now() + patience, true, false}) &&
 			        stacks_are_clear(t) && !hp_threads_any_polls(t->threads);
 			hp_ask_end(t->threads);
 		}
@@ -497,12 +509,14 @@ static void clear_prefixes(struct transition *t)
 	struct hp_codes codes = {0};
 	struct hp_err ignored;
 	int error = 0;
+	/* On a busy machine a running thread may not get to answer for long; who has no time leaves the bytes. */
+	uint64_t patience = (t->request->mode == HOTPATCH_TRY ? 100 : 1000) * (uint64_t)MS;
 	if (!hp_sites_unclean())
 		return;
 	for (struct hp_site *site = hp_sites_unclean(); site && !error; site = site->next_unclean)
 		error = add_prefix(&codes, site, &ignored);
 	hp_codes_sort(&codes);
-	if (!error && (t->outcome->live ? all_are_seen_out(t, &codes) : nobody_is_in(&codes)))
+	if (!error && (t->outcome->live ? all_are_seen_out(t, &codes) : nobody_is_in(&codes, patience)))
 		hp_sites_clear_unclean(&t->text);
 	hp_codes_free(&codes);
 }
@@ -515,7 +529,7 @@ bool hp_definition_is_left(const struct hp_definition *definition)
 	if (!error)
 		error = hp_gate_add_code(&codes, &ignored);
 	hp_codes_sort(&codes);
-	bool left = !error && nobody_is_in(&codes);
+	bool left = !error && nobody_is_in(&codes, 100 * (uint64_t)MS);
 	hp_codes_free(&codes);
 	return left;
 }
@@ -530,7 +544,7 @@ static int run(struct transition *t, struct hp_err *err)
 			err, HOTPATCH_EDEADLK,
 			"'%s' cannot be replaced by a thread that is in it: it would wait for itself; call this from "
 			"outside, or use HOTPATCH_FORCE",
-			t->outcome->obstacles[0].function);
+			*t->outcome->obstacles[0].function ? t->outcome->obstacles[0].function : t->sites[0]->name);
 	int error = hp_sites_redirect(t->sites, t->n, &t->text, err);
 	if (!error)
 		error = gated ? run_gated(t, err) : run_at_once(t, err);

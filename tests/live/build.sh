@@ -18,6 +18,7 @@
 #   cet       -fcf-protection, prepared functions with the CET prefix
 #   nocet     -fcf-protection=none
 #   static    -static, with libhotpatch.a (the libraries are built, but nothing can load them)
+#   archive   with libhotpatch.a, but otherwise dynamic: libraries and the inspect plugin can be loaded
 #   pie       -fpie -pie
 #   nopie     -fno-pie -no-pie
 #   prepared  every function is prepared, as with the variable prepare_cflags of hotpatch.pc
@@ -55,7 +56,7 @@ list() {
 	for variant in $(tr ',' ' ' <<<"${variants:-$default_variants}"); do
 		case $variant in
 		gcc-O* | clang-O*) ;;
-		cet* | nocet* | static* | pie* | nopie* | prepared*) variant=gcc-O2-$variant ;;
+		cet* | nocet* | static* | pie* | nopie* | prepared* | archive*) variant=gcc-O2-$variant ;;
 		*)
 			echo "$source: no such variant: '$variant'" >&2
 			exit 1
@@ -65,7 +66,7 @@ list() {
 	done
 }
 
-# variant_flags VARIANT: sets cc, cflags, ldflags and static.
+# variant_flags VARIANT: sets cc, cflags, ldflags, static and archive.
 variant_flags() {
 	local suffix parts entry=8,6
 	IFS=- read -r -a parts <<<"$1"
@@ -73,6 +74,7 @@ variant_flags() {
 	cflags=(-std=gnu11 -g -Wall -Wextra "-${parts[1]}" -I "$root/include" -pthread)
 	ldflags=()
 	static=
+	archive=
 	if echo __CET__ | "$cc" -E -P - 2>/dev/null | grep -q '[13]'; then entry=7,5; fi
 	if [[ -$1- == *-cet-* ]]; then entry=7,5; fi
 	if [[ -$1- == *-nocet-* ]]; then entry=8,6; fi
@@ -81,6 +83,7 @@ variant_flags() {
 		cet) cflags+=(-fcf-protection) ;;
 		nocet) cflags+=(-fcf-protection=none) ;;
 		static) static=1 ;;
+		archive) archive=1 ;;
 		pie) cflags+=(-fpie) ldflags+=(-pie) ;;
 		nopie) cflags+=(-fno-pie) ldflags+=(-no-pie) ;;
 		prepared) cflags+=(-fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
@@ -109,6 +112,8 @@ make_program() {
 	if [[ $static ]]; then
 		# glibc warns about dlopen in static programs, which the runtime does not rely on there.
 		ldflags+=(-static "$libs/libhotpatch.a" "-Wl,--no-warnings")
+	elif [[ $archive ]]; then
+		ldflags+=("$libs/libhotpatch.a" "-Wl,-rpath,$libs" -rdynamic)
 	else
 		ldflags+=("-L$libs" "-Wl,-rpath,$libs" -lhotpatch -rdynamic)
 	fi

@@ -78,6 +78,20 @@ UNUSED static const char *maps_permissions(const struct maps *maps, const void *
 	return "none";
 }
 
+/* Whether [begin, end) is mapped with these permissions, in however many pieces. */
+UNUSED static bool maps_cover(const struct maps *maps, const struct map *wanted)
+{
+	uintptr_t at = wanted->begin;
+
+	for (size_t i = 0; i < maps->count && at < wanted->end; i++) {
+		const struct map *map = &maps->map[i];
+
+		if (map->begin <= at && at < map->end && strcmp(map->permissions, wanted->permissions) == 0)
+			at = map->end;
+	}
+	return at >= wanted->end;
+}
+
 UNUSED static void maps_check_files(const struct maps *before, const char *when)
 {
 	struct maps *after = maps_read();
@@ -127,10 +141,8 @@ UNUSED static struct snapshot snapshot_take(void)
 	return snapshot;
 }
 
-/* Compares, and frees the snapshot. */
-UNUSED static void snapshot_check(struct snapshot snapshot, const char *when)
+UNUSED static void snapshot_check_bytes(struct snapshot snapshot, const char *when)
 {
-	maps_check_files(snapshot.maps, when);
 	for (size_t i = 0; i < snapshot.maps->count; i++) {
 		const struct map *map = &snapshot.maps->map[i];
 
@@ -141,6 +153,13 @@ UNUSED static void snapshot_check(struct snapshot snapshot, const char *when)
 	for (size_t at = 0; at < snapshot.size; at++)
 		if ((unsigned char)__data_start[at] != snapshot.data[at])
 			FAIL("%s: the byte at %zu of the program's data has changed", when, at);
+}
+
+/* Compares, and frees the snapshot. */
+UNUSED static void snapshot_check(struct snapshot snapshot, const char *when)
+{
+	maps_check_files(snapshot.maps, when);
+	snapshot_check_bytes(snapshot, when);
 	free(snapshot.data);
 	maps_free(snapshot.maps);
 }
