@@ -1,12 +1,12 @@
 #!/bin/bash
 # build.sh - builds the live test programs, and says in which variants.
 #
-#   build.sh list SOURCE                          prints "live NAME VARIANT LIMIT" for every variant of SOURCE
+#   build.sh list SOURCE                          prints "live NAME VARIANT LIMIT FILE" for every variant of SOURCE
 #   build.sh make SOURCE VARIANT DIR LIBS DEPS    builds DIR/NAME and DIR/NAME.lib*.so; LIBS is where libhotpatch.so
 #                                                 and libhotpatch.a lie, DEPS the make dependency file to write
 #   build.sh run DIR NAME                         runs DIR/NAME in DIR; what the variant lacks is said, status 77
 #
-# A program is tests/live/NAME.c. Shared libraries it needs are NAME.lib*.c, built as NAME.lib*.so beside it. It is run
+# A program is tests/live/NAME.c, or NAME.cc in C++17. Shared libraries it needs are NAME.lib*.c, built as NAME.lib*.so beside it. It is run
 # with that directory as the current one: 0 passes, 77 skips with the last line of its output as the reason, all else
 # fails. Comment lines in a source say what it needs beyond the defaults, each key at most once, a value up to the
 # next key:
@@ -21,7 +21,7 @@
 #   archive   with libhotpatch.a, but otherwise dynamic: libraries and the inspect plugin can be loaded
 #   pie       -fpie -pie
 #   nopie     -fno-pie -no-pie
-#   prepared  every function is prepared, as with the variable prepare_cflags of hotpatch.pc
+#   prepared  every function is prepared, as with the variable prepare_cflags of hotpatch.pc; PREPARED is defined
 #
 # In a NAME.lib*.c only cflags and ldflags count, and for that library alone.
 set -eu
@@ -50,7 +50,7 @@ value() {
 
 list() {
 	local source=$1 name variants limit variant
-	name=$(basename "$source" .c)
+	name=$(basename "${source%.c*}")
 	variants=$(value variants "$source")
 	limit=$(value limit "$source")
 	for variant in $(tr ',' ' ' <<<"${variants:-$default_variants}"); do
@@ -62,7 +62,7 @@ list() {
 			exit 1
 			;;
 		esac
-		echo "live $name $variant ${limit:-$default_limit}"
+		echo "live $name $variant ${limit:-$default_limit} $(basename "$source")"
 	done
 }
 
@@ -86,7 +86,7 @@ variant_flags() {
 		archive) archive=1 ;;
 		pie) cflags+=(-fpie) ldflags+=(-pie) ;;
 		nopie) cflags+=(-fno-pie) ldflags+=(-no-pie) ;;
-		prepared) cflags+=(-fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
+		prepared) cflags+=(-DPREPARED -fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
 		*)
 			echo "build.sh: no such variant: '$1' ('$suffix')" >&2
 			exit 1
@@ -97,7 +97,7 @@ variant_flags() {
 
 make_program() {
 	local source=$1 variant=$2 dir=$3 libs=$4 deps=$5 stamp=${5%.d} name lib own_cflags own_ldflags lib_cflags lib_ldflags
-	name=$(basename "$source" .c)
+	name=$(basename "${source%.c*}")
 	touch "$deps"
 	rm -rf "$dir"
 	mkdir -p "$dir"
@@ -122,7 +122,7 @@ make_program() {
 	cd "$dir"
 	: >deps
 	# The libraries first: a program may be linked with them (ldflags=./NAME.lib1.so).
-	for lib in "${source%.c}".lib*.c; do
+	for lib in "${source%.c*}".lib*.c; do
 		[[ -e $lib ]] || continue
 		read -r -a lib_cflags <<<"$(value cflags "$lib")"
 		read -r -a lib_ldflags <<<"$(value ldflags "$lib")"
@@ -130,6 +130,13 @@ make_program() {
 			-o "$(basename "$lib" .c).so" "$lib" "${lib_ldflags[@]}"
 		cat deps.lib >>deps
 	done
+	if [[ $source == *.cc ]]; then
+		cflags=("${cflags[@]/-std=gnu11/-std=gnu++17}")
+		case $cc in
+		gcc) cc=g++ ;;
+		clang) cc=clang++ ;;
+		esac
+	fi
 	"$cc" "${cflags[@]}" "${own_cflags[@]}" -MMD -MF deps.lib -MT target -o "$name" "$source" \
 		"${own_ldflags[@]}" "${ldflags[@]}"
 	cat deps.lib >>deps
