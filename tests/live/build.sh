@@ -20,7 +20,10 @@
 #   static    -static, with libhotpatch.a (the libraries are built, but nothing can load them)
 #   pie       -fpie -pie
 #   nopie     -fno-pie -no-pie
+#   asan      with AddressSanitizer and UndefinedBehaviorSanitizer, tsan with ThreadSanitizer (scripts/check)
 #   prepared  every function is prepared, as with the variable prepare_cflags of hotpatch.pc
+#
+# HP_VARIANTS in the environment takes the place of all variants.
 #
 # In a NAME.lib*.c only cflags and ldflags count, and for that library alone.
 set -eu
@@ -50,7 +53,7 @@ value() {
 list() {
 	local source=$1 name variants limit variant
 	name=$(basename "$source" .c)
-	variants=$(value variants "$source")
+	variants=${HP_VARIANTS:-$(value variants "$source")}
 	limit=$(value limit "$source")
 	for variant in $(tr ',' ' ' <<<"${variants:-$default_variants}"); do
 		case $variant in
@@ -83,6 +86,11 @@ variant_flags() {
 		static) static=1 ;;
 		pie) cflags+=(-fpie) ldflags+=(-pie) ;;
 		nopie) cflags+=(-fno-pie) ldflags+=(-no-pie) ;;
+		asan)
+			cflags+=("-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
+			ldflags+=("-fsanitize=address,undefined")
+			;;
+		tsan) cflags+=(-fsanitize=thread) ldflags+=(-fsanitize=thread) ;;
 		prepared) cflags+=(-fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
 		*)
 			echo "build.sh: no such variant: '$1' ('$suffix')" >&2
