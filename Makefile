@@ -19,6 +19,11 @@ test:
 	@scripts/configure $(BUILD)
 	@tests/run $(BUILD) $(TESTS)
 
+# check-gcc-O0, check-asan, check-tsan, ... check-all: scripts/check says what each is.
+check-%:
+	@scripts/deps test
+	@BUILD=$(BUILD) scripts/check $*
+
 # For so many seconds; SEED=n makes the choices of an earlier run again.
 SECONDS ?= 60
 soak:

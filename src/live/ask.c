@@ -20,10 +20,12 @@
 
 /* -- State shared with handlers ---------------------------------------------------------------------------------- */
 
-/* The question that is open: a handler compares its number with the one it was sent. */
+/* The question that is open: a handler compares its number with the one it was sent, before and after it reads the
+ * rest, which is written while the number is 0. Without the second look a late handler would answer in the next
+ * question's list, for another thread. */
 static struct {
-	struct hp_threads *threads;
-	const struct hp_codes *codes;
+	struct hp_threads *_Atomic threads;
+	const struct hp_codes *_Atomic codes;
 	_Atomic uint32_t number; /* 0: none */
 } question;
 
@@ -84,26 +86,27 @@ static void wait_awake(uint32_t seen, uint64_t until)
 
 /* The registers to begin with, which are those of the caller if the signal met it waiting at the gate, and what a scan
  * from there says. */
-static enum hp_answer look_at_self(struct hp_thread *thread, const ucontext_t *context, struct hp_regs *ret_regs)
+static enum hp_answer look_at_self(struct hp_thread *thread, const struct hp_codes *codes, const ucontext_t *context,
+                                   struct hp_regs *ret_regs)
 {
 	static const struct hp_stack_words nothing;
 	hp_arch_regs_from_signal(context, ret_regs);
 	uintptr_t ip = ret_regs->value[HP_REG_IP], sp = ret_regs->value[HP_REG_SP];
 	if (ip != (uintptr_t)hp_gate_waiting && ip != (uintptr_t)hp_gate_calling)
-		return hp_stack_scan(question.codes, ip, sp, thread->top, &nothing);
+		return hp_stack_scan(codes, ip, sp, thread->top, &nothing);
 	const struct hp_gate_frame *frame = *(const struct hp_gate_frame *const *)sp;
 	if (!frame) { /* hotpatch_poll */
 		thread->polls = true;
 		return HP_OUT;
 	}
 	hp_arch_regs_from_gate(frame, (uintptr_t)frame, ret_regs);
-	return hp_stack_scan(question.codes, 0, (uintptr_t)&frame->return_address, thread->top, &nothing);
+	return hp_stack_scan(codes, 0, (uintptr_t)&frame->return_address, thread->top, &nothing);
 }
 
-static void answer(struct hp_thread *thread, ucontext_t *context)
+static void answer(struct hp_thread *thread, const struct hp_codes *codes, const ucontext_t *context)
 {
 	struct hp_regs regs;
-	if (look_at_self(thread, context, &regs) == HP_OUT) {
+	if (look_at_self(thread, codes, context, &regs) == HP_OUT) {
 		if (edge(thread, HP_ASK_SENT, HP_ASK_OUT))
 			hp_ask_note_answer();
 		else
@@ -139,8 +142,11 @@ static void handler(int signo, siginfo_t *info, void *context)
 	uint64_t value = (uint64_t)(uintptr_t)info->si_value.sival_ptr;
 	uint32_t number = (uint32_t)(value >> 32), index = (uint32_t)value;
 	hp_readers_enter();
-	if (atomic_load(&question.number) == number)
-		answer(&question.threads->v[index], context);
+	bool open = atomic_load(&question.number) == number;
+	struct hp_threads *threads = atomic_load(&question.threads);
+	const struct hp_codes *codes = atomic_load(&question.codes);
+	if (open && atomic_load(&question.number) == number)
+		answer(&threads->v[index], codes, context);
 	else
 		atomic_fetch_sub(&stragglers, 1);
 	hp_readers_leave();
@@ -211,8 +217,8 @@ static void uninstall(void)
 
 void hp_ask_begin(struct hp_threads *threads, const struct hp_codes *codes)
 {
-	question.threads = threads;
-	question.codes = codes;
+	atomic_store(&question.threads, threads);
+	atomic_store(&question.codes, codes);
 	if (++last_number == 0)
 		++last_number;
 	atomic_store(&question.number, last_number);

@@ -213,6 +213,7 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	thread->polls = false;
 	thread->looks = 0;
 	thread->walk.n_frames = 0;
+	thread->walk.owner = HP_OWNER_GATE; /* nobody's whose name is told, until a walk finds one */
 	thread->asked = 0;
 	thread->asks = 0;
 	thread->glimpses = thread->steady = 0;

@@ -22,6 +22,9 @@
 #   pie       -fpie -pie
 #   nopie     -fno-pie -no-pie
 #   prepared  every function is prepared, as with the variable prepare_cflags of hotpatch.pc; PREPARED is defined
+#   asan      with AddressSanitizer and UndefinedBehaviorSanitizer, tsan with ThreadSanitizer (scripts/check)
+#
+# HP_VARIANTS in the environment takes the place of all variants.
 #
 # In a NAME.lib*.c only cflags and ldflags count, and for that library alone.
 set -eu
@@ -51,7 +54,7 @@ value() {
 list() {
 	local source=$1 name variants limit variant
 	name=$(basename "${source%.c*}")
-	variants=$(value variants "$source")
+	variants=${HP_VARIANTS:-$(value variants "$source")}
 	limit=$(value limit "$source")
 	for variant in $(tr ',' ' ' <<<"${variants:-$default_variants}"); do
 		case $variant in
@@ -86,6 +89,11 @@ variant_flags() {
 		archive) archive=1 ;;
 		pie) cflags+=(-fpie) ldflags+=(-pie) ;;
 		nopie) cflags+=(-fno-pie) ldflags+=(-no-pie) ;;
+		asan)
+			cflags+=("-fsanitize=address,undefined" -fno-sanitize-recover=undefined)
+			ldflags+=("-fsanitize=address,undefined")
+			;;
+		tsan) cflags+=(-fsanitize=thread) ldflags+=(-fsanitize=thread) ;;
 		prepared) cflags+=(-DPREPARED -fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
 		*)
 			echo "build.sh: no such variant: '$1' ('$suffix')" >&2
