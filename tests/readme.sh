@@ -72,8 +72,8 @@ for cc in gcc clang; do
 done
 
 cd "$root" || exit 1
-for target in $(grep -ohE '(^|`)make [a-z]+' README.md CONTRIBUTING.md | sed 's/.*make //' | sort -u); do
-	grep -qE "^$target:" Makefile || fail "'make $target' is no target of the Makefile"
+for target in $(grep -ohE '(^|`)make [a-z]+(-[a-zA-Z0-9]+)*' README.md CONTRIBUTING.md | sed 's/.*make //' | sort -u); do
+	grep -qE "^(${target%%-*}-%|$target):" Makefile || fail "'make $target' is no target of the Makefile"
 done
 for word in $(grep -oE '\b(hotpatch_[a-z_]+|HOTPATCH[A-Z_]*)\b' README.md | sort -u); do
 	case $word in

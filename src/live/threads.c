@@ -532,7 +532,10 @@ static enum call read_call(const struct hp_threads *threads, int tid, int signo)
 {
 	char text[256];
 	uint64_t set;
-	if (read_task_file(threads, tid, "syscall", text, sizeof(text)) <= 0 || text[0] < '0' || text[0] > '9')
+	long got = read_task_file(threads, tid, "syscall", text, sizeof(text));
+	if (got == -EACCES || got == -EPERM) /* a process that is not dumpable: README, Limits */
+		return CALL_OTHER;
+	if (got <= 0 || text[0] < '0' || text[0] > '9')
 		return CALL_NONE;
 	const char *arguments = strchr(text, ' ');
 	if (parse_decimal(text) != SYS_rt_sigtimedwait || !arguments)

@@ -7,7 +7,7 @@
  * time and none writes a remaining time that belongs to an interruption.
  *
  * Seen to fail: with calls executed again only where their number is loaded by the very instruction before (epoll_pwait
- * and pselect of glibc 2.36 returned EINTR).
+ * of glibc 2.36 failed).
  */
 #include "check.h"
 
