@@ -3,12 +3,10 @@
  * They are no obstacle while they sleep, and see nothing of a change: no read returns early and no sigwait takes a
  * signal that was not sent to it. One that runs and blocks the signal cannot be asked; it stands in the way, is named
  * with that reason, and does so no longer once it unblocks. Threads that come and go all the time, and a main thread
- * that has left, change nothing. Nor does a thread that blocks every signal, and looks for every signal again and again
- * for a moment: while it waits, the kernel shows what it waits for as not blocked.
+ * that has left, change nothing.
  *
  * Seen to fail: with sleeping threads asked by signal instead of read (sigwait took the signal), and with text read by
- * process id, which fails once the first thread has left. The signal of a running thread that came to sigtimedwait just
- * then: with the mask believed that /proc showed meanwhile.
+ * process id, which fails once the first thread has left.
  */
 #include "check.h"
 
@@ -87,45 +85,6 @@ static void asleep(void)
 	pthread_kill(waiter, SIGUSR1);
 	thread_join(reader);
 	thread_join(waiter);
-}
-
-/* -- Asleep for a moment, and running for a moment ------------------------------------------------------------ */
-
-enum { WAITERS = 3 };
-
-static atomic_bool quit;
-
-static void *waits_again_and_again(void *arg)
-{
-	sigset_t all;
-
-	block_all();
-	sigfillset(&all);
-	sigdelset(&all, SIGALRM);
-	for (unsigned i = 0; !atomic_load(&quit); i++) {
-		struct timespec moment = {0, 1000 + i * 1237 % 60000};
-		siginfo_t info;
-		int got = sigtimedwait(&all, &info, &moment);
-
-		if (got != -1)
-			FAIL("sigtimedwait returned signal %d, sent by %d", got, (int)info.si_pid);
-		CHECK_INT(errno, EAGAIN);
-		for (volatile unsigned run = 0; run < i * 1237 % 30000; run++)
-			;
-	}
-	return arg;
-}
-
-static void alternating(void)
-{
-	pthread_t threads[WAITERS];
-
-	for (int i = 0; i < WAITERS; i++)
-		threads[i] = thread_start(waits_again_and_again, NULL);
-	change(OFTEN(1000));
-	atomic_store(&quit, true);
-	for (int i = 0; i < WAITERS; i++)
-		thread_join(threads[i]);
 }
 
 /* -- Running ------------------------------------------------------------------------------------------------- */
@@ -209,7 +168,6 @@ int main(void)
 
 	deadline(60);
 	asleep();
-	alternating();
 	running();
 	coming_and_going();
 	self = pthread_self();
