@@ -12,7 +12,7 @@ fail() {
 
 # What a folder may include beside itself: folders, and prefixes of external headers.
 declare -A below=(
-	[base]="" [arch]="base" [live]="base arch" [agent]="base live" [elf]="base" [types]="base elf"
+	[base]="" [arch]="base" [code]="base arch" [live]="base arch code" [agent]="base arch code live" [elf]="base" [types]="base elf"
 	[inspect]="base arch elf types" [make]="base elf types" [remote]="base arch elf"
 	[cli]="base arch elf types inspect make remote"
 )

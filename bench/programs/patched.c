@@ -44,7 +44,7 @@ static bool holds_functions(const struct mapping *mapping)
 	return mapping->executable && mapping->high > first && mapping->low <= last;
 }
 
-/* Code that is of no file, and the data that lies directly below it (src/live/near.h). */
+/* Code that is of no file, and the data that lies directly below it (src/code/near.h). */
 static double near_of(const struct memory *memory)
 {
 	size_t sum = 0;

@@ -8,9 +8,9 @@
 #include "arch/arch.h"
 #include "base/inspector.h"
 #include "base/mapped.h"
-#include "live/near.h"
+#include "code/near.h"
 #include "live/site.h"
-#include "live/text.h"
+#include "code/text.h"
 
 #pragma weak dlopen
 #pragma weak dlsym

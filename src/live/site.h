@@ -21,8 +21,8 @@
 
 #include "arch/arch.h"
 #include "live/definition.h"
-#include "live/near.h"
-#include "live/text.h"
+#include "code/near.h"
+#include "code/text.h"
 
 /* One definition on a site. The last three are copies for readers without a lock. */
 struct hp_layer {

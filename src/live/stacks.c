@@ -10,8 +10,8 @@
 
 #include "arch/arch.h"
 #include "base/mapped.h"
-#include "live/near.h"
-#include "live/text.h"
+#include "code/near.h"
+#include "code/text.h"
 
 /* -- Code of interest -------------------------------------------------------------------------------------------- */
 

@@ -12,7 +12,7 @@
 
 #include "arch/arch.h"
 #include "live/gate.h"
-#include "live/text.h"
+#include "code/text.h"
 
 int hp_thread_self(void)
 {

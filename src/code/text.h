@@ -9,8 +9,8 @@
  *
  * Memory of other threads is read by process_vm_readv, which answers short instead of faulting.
  */
-#ifndef HP_LIVE_TEXT_H
-#define HP_LIVE_TEXT_H
+#ifndef HP_CODE_TEXT_H
+#define HP_CODE_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>

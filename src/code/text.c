@@ -1,4 +1,4 @@
-#include "live/text.h"
+#include "code/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -11,8 +11,8 @@
  *
  * Landings of closures may lie anywhere and are given back when the closure has been left.
  */
-#ifndef HP_LIVE_NEAR_H
-#define HP_LIVE_NEAR_H
+#ifndef HP_CODE_NEAR_H
+#define HP_CODE_NEAR_H
 
 #include <stdbool.h>
 #include <stddef.h>
