@@ -38,7 +38,7 @@ static struct hotpatch *make(unsigned n, unsigned body, struct samples *us)
 	for (unsigned i = 0; i < n; i++) {
 		const struct many *one = &many[i * (MANY / n)];
 		must_patch(hotpatch_replace_at(set, hotpatch_marks_(), one->name, (hotpatch_any)one->function,
-		                               (hotpatch_any)one->bodies[body]));
+		                               (hotpatch_any)one->bodies[body], NULL));
 	}
 	samples_add(us, timing_us_since(begin));
 	return set;

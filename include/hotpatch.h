@@ -110,6 +110,7 @@ struct hotpatch_options {
 	unsigned timeout_ms; /* until the call gives up; 0: 5000 */
 	unsigned stall_ms;   /* longest a caller is held in one attempt; 0: 100 */
 	bool unchecked;      /* do not compare types of old and new (libraries only) */
+	bool unprepared;     /* also a function that is not prepared: a jump is written over its first instructions */
 };
 
 /* -- Marks --------------------------------------------------------------------------------------------------- */
@@ -260,9 +261,10 @@ int hotpatch_restore_at(const struct hotpatch_marks *marks, const char *name, ho
                         const struct hotpatch_options *options);
 hotpatch_any hotpatch_original_at(hotpatch_any fn);
 int hotpatch_replace_at(struct hotpatch *patch, const struct hotpatch_marks *marks, const char *name, hotpatch_any fn,
-                        hotpatch_any body);
+                        hotpatch_any body, const struct hotpatch_options *options);
 int hotpatch_replace_closure_at(struct hotpatch *patch, const struct hotpatch_marks *marks, const char *name,
-                                hotpatch_any fn, hotpatch_any body, void *context, void (*destroy)(void *));
+                                hotpatch_any fn, hotpatch_any body, void *context, void (*destroy)(void *),
+                                const struct hotpatch_options *options);
 int hotpatch_replace_lib_at(struct hotpatch *patch, const struct hotpatch_marks *marks, const char *path,
                             const struct hotpatch_options *options);
 int hotpatch_apply_with(struct hotpatch *patch, const struct hotpatch_options *options);
@@ -359,9 +361,10 @@ HOTPATCH_END_C_
  * hotpatch_original(fn)                             a typed pointer: inside a definition of fn the one beneath it,
  *                                                   elsewhere the original. Async-signal-safe, takes no lock; to be
  *                                                   called at once, not kept.
- * hotpatch_replace(p, fn, body)                     adds a change to a set
- * hotpatch_replace_closure(p, fn, body, ctx, destroy)
- * hotpatch_replace_lib(p, path, ...)                adds every function the library marks HOTPATCH; options: unchecked
+ * hotpatch_replace(p, fn, body, ...)                adds a change to a set; options: unprepared
+ * hotpatch_replace_closure(p, fn, body, ctx, destroy, ...)
+ * hotpatch_replace_lib(p, path, ...)                adds every function the library marks HOTPATCH; options: unchecked,
+ *                                                   unprepared
  * hotpatch_apply(p, ...), hotpatch_revert(p, ...)   all functions of the set change at one instant
  * hotpatch_load(path, ...)                          applies every function the library marks HOTPATCH, as one patch
  * hotpatch_unload(path, ...)                        reverts it; the library stays mapped
@@ -373,7 +376,7 @@ HOTPATCH_END_C_
 /* The arguments are evaluated, so that what is used only here counts as used. */
 #define HOTPATCH_OFF_1_(a, ...) ((void)(a), (int)HOTPATCH_EDISABLED)
 #define HOTPATCH_OFF_2_(a, b, ...) ((void)(a), (void)(b), (int)HOTPATCH_EDISABLED)
-#define HOTPATCH_OFF_3_(a, b, c) ((void)(a), (void)(b), (void)(c), (int)HOTPATCH_EDISABLED)
+#define HOTPATCH_OFF_3_(a, b, c, ...) ((void)(a), (void)(b), (void)(c), (int)HOTPATCH_EDISABLED)
 /* But a context is not made: nobody would free it. */
 #define HOTPATCH_OFF_CLOSURE_(fn, body, ctx, destroy, ...)                                                             \
 	((void)(fn), (void)(body), (void)sizeof(ctx), (void)(destroy), (int)HOTPATCH_EDISABLED)
@@ -382,7 +385,7 @@ HOTPATCH_END_C_
 #define hotpatch_lib(...) HOTPATCH_OFF_2_(__VA_ARGS__, 0)
 #define hotpatch_restore(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
 #define hotpatch_original(fn) (&*(fn))
-#define hotpatch_replace(p, fn, body) HOTPATCH_OFF_3_(p, fn, body)
+#define hotpatch_replace(...) HOTPATCH_OFF_3_(__VA_ARGS__, 0)
 #define hotpatch_replace_closure(p, ...) ((void)(p), HOTPATCH_OFF_CLOSURE_(__VA_ARGS__, 0))
 #define hotpatch_replace_lib(...) HOTPATCH_OFF_2_(__VA_ARGS__, 0)
 #define hotpatch_apply(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
@@ -417,12 +420,15 @@ HOTPATCH_END_C_
 #define HOTPATCH_RESTORE_(fn, ...)                                                                                     \
 	hotpatch_restore_at(hotpatch_marks_(), #fn, (hotpatch_any)(fn), HOTPATCH_OPTIONS_(__VA_ARGS__))
 #define hotpatch_original(fn) ((__typeof__(&*(fn)))hotpatch_original_at((hotpatch_any)(fn)))
-#define hotpatch_replace(p, fn, body)                                                                                  \
-	(HOTPATCH_SAME_(fn, body),                                                                                     \
-	 hotpatch_replace_at((p), hotpatch_marks_(), #fn, (hotpatch_any)(fn), (hotpatch_any)(body)))
-#define hotpatch_replace_closure(p, fn, body, ctx, destroy)                                                            \
+#define hotpatch_replace(...) HOTPATCH_REPLACE_(__VA_ARGS__, HOTPATCH_SIZE_)
+#define HOTPATCH_REPLACE_(p, fn, body, ...)                                                                            \
+	(HOTPATCH_SAME_(fn, body), hotpatch_replace_at((p), hotpatch_marks_(), #fn, (hotpatch_any)(fn),                \
+	                                               (hotpatch_any)(body), HOTPATCH_OPTIONS_(__VA_ARGS__)))
+#define hotpatch_replace_closure(...) HOTPATCH_REPLACE_CLOSURE_(__VA_ARGS__, HOTPATCH_SIZE_)
+#define HOTPATCH_REPLACE_CLOSURE_(p, fn, body, ctx, destroy, ...)                                                      \
 	(HOTPATCH_SAME_(fn, body), hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, (hotpatch_any)(fn),        \
-	                                                       (hotpatch_any)(body), (ctx), (destroy)))
+	                                                       (hotpatch_any)(body), (ctx), (destroy),                 \
+	                                                       HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_replace_lib(...) HOTPATCH_REPLACE_LIB_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_REPLACE_LIB_(p, path, ...)                                                                            \
 	hotpatch_replace_lib_at((p), hotpatch_marks_(), (path), HOTPATCH_OPTIONS_(__VA_ARGS__))
@@ -451,7 +457,7 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define HOTPATCH_SET_3_(a, b, c) HOTPATCH_SET_2_(a, b) hotpatch_options_ c;
 #define HOTPATCH_SET_4_(a, b, c, d) HOTPATCH_SET_3_(a, b, c) hotpatch_options_ d;
 #define HOTPATCH_WITH_(...)                                                                                            \
-	struct hotpatch_options hotpatch_options_ = {sizeof(struct hotpatch_options), HOTPATCH_WAIT, 0, 0, false};     \
+	struct hotpatch_options hotpatch_options_ = {sizeof(struct hotpatch_options), HOTPATCH_WAIT, 0, 0, false, false};\
 	__VA_ARGS__
 #define HOTPATCH_CALL_(set, call) ([&]() -> int { HOTPATCH_WITH_(set) return call; }())
 /* Picks by the number of arguments; `fixed` of them are not options. */
@@ -523,13 +529,26 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define hotpatch_lib(...) HOTPATCH_TWO_(HOTPATCH_LIB_CALL_, __VA_ARGS__)
 #define hotpatch_restore(...) HOTPATCH_ONE_(HOTPATCH_RESTORE_CALL_, __VA_ARGS__)
 #define hotpatch_original(fn) hotpatch_original_of_(&*(fn))
-#define hotpatch_replace(p, fn, body)                                                                                  \
-	(hotpatch_the_new_body_must_have_the_same_type_(&*(fn), &*(body)),                                             \
-	 hotpatch_replace_at((p), hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)), hotpatch_cast_(&*(body))))
-#define hotpatch_replace_closure(p, fn, body, ctx, destroy)                                                            \
-	(hotpatch_the_new_body_must_have_the_same_type_(&*(fn), &*(body)),                                             \
-	 hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)), hotpatch_cast_(&*(body)),    \
-	                             (ctx), (destroy)))
+#define HOTPATCH_REPLACE_SET_(set, p, fn, body)                                                                        \
+	HOTPATCH_CALL_(set, (hotpatch_the_new_body_must_have_the_same_type_(&*(fn), &*(body)),                         \
+	                     hotpatch_replace_at((p), hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),                  \
+	                                         hotpatch_cast_(&*(body)), &hotpatch_options_)))
+#define HOTPATCH_REPLACE_3_(p, fn, body) HOTPATCH_REPLACE_SET_(HOTPATCH_SET_0_, p, fn, body)
+#define HOTPATCH_REPLACE_4_(p, fn, body, a) HOTPATCH_REPLACE_SET_(HOTPATCH_SET_1_(a), p, fn, body)
+#define hotpatch_replace(...)                                                                                          \
+	HOTPATCH_PICK_9_(__VA_ARGS__, _, _, _, _, HOTPATCH_REPLACE_4_, HOTPATCH_REPLACE_3_, _, _, _)(__VA_ARGS__)
+#define HOTPATCH_REPLACE_CLOSURE_SET_(set, p, fn, body, ctx, destroy)                                                  \
+	HOTPATCH_CALL_(set, (hotpatch_the_new_body_must_have_the_same_type_(&*(fn), &*(body)),                         \
+	                     hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),          \
+	                                                 hotpatch_cast_(&*(body)), (ctx), (destroy),                   \
+	                                                 &hotpatch_options_)))
+#define HOTPATCH_REPLACE_CLOSURE_5_(p, fn, body, ctx, destroy)                                                         \
+	HOTPATCH_REPLACE_CLOSURE_SET_(HOTPATCH_SET_0_, p, fn, body, ctx, destroy)
+#define HOTPATCH_REPLACE_CLOSURE_6_(p, fn, body, ctx, destroy, a)                                                      \
+	HOTPATCH_REPLACE_CLOSURE_SET_(HOTPATCH_SET_1_(a), p, fn, body, ctx, destroy)
+#define hotpatch_replace_closure(...)                                                                                  \
+	HOTPATCH_PICK_9_(__VA_ARGS__, _, _, HOTPATCH_REPLACE_CLOSURE_6_, HOTPATCH_REPLACE_CLOSURE_5_, _, _, _, _)      \
+	(__VA_ARGS__)
 #define hotpatch_replace_lib(...) HOTPATCH_TWO_(HOTPATCH_REPLACE_LIB_CALL_, __VA_ARGS__)
 #define hotpatch_apply(...) HOTPATCH_ONE_(HOTPATCH_APPLY_CALL_, __VA_ARGS__)
 #define hotpatch_revert(...) HOTPATCH_ONE_(HOTPATCH_REVERT_CALL_, __VA_ARGS__)

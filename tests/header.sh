@@ -76,6 +76,7 @@ calls() {
 			r += hotpatch_original(add)(1, 2) + hotpatch_original(&sub)(1, 2);
 			hotpatch_original(nothing)();
 			r += hotpatch_replace(p, add, add2);
+			r += hotpatch_replace(p, add, add2, .unprepared = true);
 			r += hotpatch_replace_closure(p, add, with_context, context, destroy);
 			r += hotpatch_on(p, HOTPATCH_PRE_APPLY, veto, NULL);
 			r += hotpatch_for_each(each, NULL);

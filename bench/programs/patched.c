@@ -116,7 +116,7 @@ static void must_answer(bool patched)
 static void set_add(struct hotpatch *set, unsigned i)
 {
 	must(hotpatch_replace_at(set, hotpatch_marks_(), functions[i].name, (hotpatch_any)functions[i].function,
-	                         (hotpatch_any)replacement) == 0,
+	                         (hotpatch_any)replacement, NULL) == 0,
 	     "adding to the set");
 }
 

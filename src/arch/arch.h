@@ -17,6 +17,7 @@
 #include <ucontext.h>
 
 #include "base/cfi.h"
+#include "base/inspector.h"
 
 /* -- Entries ----------------------------------------------------------------------------------------------------- */
 
@@ -24,21 +25,23 @@ enum {
 	HP_ENTRY_BEFORE = 16, /* bytes before an entry that hp_arch_entry_read looks at */
 	HP_ENTRY_AFTER = 16,  /* and behind it */
 	HP_PREFIX_MAX = 6,
-	HP_JUMP_SIZE = 2,
+	HP_JUMP_MAX = 5,
+	HP_LANDING_SIZE = 4, /* of the instruction that says where indirect branches may lead: endbr64, bti */
 };
 
 /* How one entry is redirected: offsets from it, and the bytes before and after. */
 struct hp_entry {
-	int8_t prefix_at;   /* negative */
-	uint8_t prefix_len; /* bytes */
-	uint8_t jump_at;
+	int8_t prefix_at;   /* negative; where there is no prefix, that of the jump */
+	uint8_t prefix_len; /* bytes; 0 where the jump leads to the landing itself */
+	uint8_t jump_at, jump_len;
 	uint8_t body_at;
 	bool far;                          /* the prefix jumps to the site's landing, not through its slot */
 	bool cet;                          /* an indirect jump to the body needs a landing of its own */
+	bool unprepared;                   /* the jump is written over instructions, which are executed elsewhere */
 	uint8_t old_prefix[HP_PREFIX_MAX]; /* what is there now */
 	uint8_t new_prefix[HP_PREFIX_MAX];
-	uint8_t old_jump[HP_JUMP_SIZE];
-	uint8_t new_jump[HP_JUMP_SIZE];
+	uint8_t old_jump[HP_JUMP_MAX];
+	uint8_t new_jump[HP_JUMP_MAX];
 };
 
 enum hp_entry_kind {
@@ -52,7 +55,10 @@ enum hp_entry_kind {
 enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, const uint8_t *at,
                                       struct hp_entry *ret_entry);
 
-/* Fills new_prefix for an entry at address `entry`; false when slot or landing are out of its reach. */
+/* The plan for an entry that is not prepared: `at` as above. False where the instruction set has no such way. */
+bool hp_arch_entry_over(const uint8_t *at, struct hp_entry *ret_entry);
+
+/* Fills new_prefix, or new_jump, for an entry at address `entry`; false when slot or landing are out of its reach. */
 bool hp_arch_entry_aim(struct hp_entry *plan, uintptr_t entry, uintptr_t slot, uintptr_t landing);
 
 /* If the code at `address` is a procedure linkage table stub, the address of the word it jumps through, else 0. `code`
@@ -83,6 +89,31 @@ struct hp_cell_words {
 };
 
 void hp_arch_cell_fill(uint8_t *code, uintptr_t address, const struct hp_cell_words *words);
+
+/* The instructions under a jump, executed elsewhere: followed by a jump back behind them. For an address in the copy the
+ * map says where in the function the thread would be, so that it can be unwound. */
+enum { HP_COPY_CODE = 96, HP_COPY_POINTS = HP_STEPS_MAX + 3 };
+
+struct hp_copy_map {
+	uint8_t n;
+	struct hp_copy_point {
+		uint8_t from;     /* bytes from the copy's beginning, up to the next point */
+		bool at_entry;    /* a call is about to be made: the return address is on the stack already */
+		uintptr_t origin; /* else: the instruction that is executed */
+	} v[HP_COPY_POINTS];
+};
+
+/* `jump` is where the instructions came from, `bytes` what they were. False when a target is out of reach. */
+bool hp_arch_copy_fill(uint8_t *code, uintptr_t address, uintptr_t jump, const uint8_t *bytes,
+                       const struct hp_displaced *displaced, struct hp_copy_map *ret_map);
+
+/* The breakpoint that makes way while a jump of several bytes is written: one byte, after which the thread takes SIGTRAP
+ * with its instruction pointer behind it. */
+extern const uint8_t hp_arch_breakpoint;
+uintptr_t hp_arch_trap_address(const ucontext_t *context); /* of the breakpoint */
+void hp_arch_trap_resume(ucontext_t *context, uintptr_t address);
+/* Whether the thread's return addresses are kept twice, by the processor (CET shadow stacks). */
+bool hp_arch_shadow_stack(void);
 
 /* A closure's landing stores `context` in the thread-local at thread pointer + tls_offset and jumps to `body`. */
 enum { HP_CLOSURE_CODE = 64 };

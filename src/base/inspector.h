@@ -11,12 +11,13 @@
 #ifndef HP_BASE_INSPECTOR_H
 #define HP_BASE_INSPECTOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
 
-#define HP_INSPECTOR_VERSION 1
+#define HP_INSPECTOR_VERSION 2
 #define HP_INSPECTOR_SYMBOL "hp_inspector" /* the plugin exports `const struct hp_inspector hp_inspector` */
 
 /* An ELF file that is, or is about to be, mapped. */
@@ -45,6 +46,54 @@ struct hp_symbol {
 
 struct hp_extent {
 	uint64_t begin, end; /* [begin, end) */
+};
+
+/* A stretch of this process' memory. */
+struct hp_range {
+	uintptr_t low, high; /* [low, high) */
+};
+
+/* The live code around a function that was not prepared, for displace(): addresses are those of this process, not of
+ * the file. */
+struct hp_flow {
+	const char *name; /* to say */
+	uintptr_t entry, jump; /* of the function; where the jump is to be written */
+	size_t jump_size;
+	const struct hp_range *parts; /* all its code, the one with the entry first */
+	size_t n_parts;
+	const struct hp_range *text, *data; /* of the image: what may be executed; what may be read and is not code */
+	size_t n_text, n_data;
+	uint64_t generation; /* another one after images were loaded or unloaded */
+	/* The function that covers the address, by the image's unwind tables. */
+	bool (*function_at)(uintptr_t address, struct hp_range *ret_function);
+	/* Code as it was before hotpatch wrote to it; [at, at + n) lies in one function, or in none. */
+	void (*read)(uintptr_t at, uint8_t *ret_bytes, size_t n);
+	/* Data as it is; false where some of it cannot be read. */
+	bool (*memory)(uintptr_t at, void *ret_bytes, size_t n);
+};
+
+/* The instructions under a jump, and what it takes to execute them elsewhere. */
+enum hp_step_kind {
+	HP_STEP_PLAIN,    /* the same bytes do the same anywhere */
+	HP_STEP_RELATIVE, /* one operand, 4 bytes, is relative to the instruction's end */
+	HP_STEP_BRANCH,   /* a conditional jump to target */
+	HP_STEP_JUMP,     /* a jump to target; the last step */
+	HP_STEP_CALL,     /* a call of target; the last step */
+	HP_STEP_CALL_BY,  /* a call through the word at target; the last step */
+};
+
+struct hp_step {
+	uint8_t at, length; /* bytes from the jump */
+	uint8_t kind;       /* enum hp_step_kind */
+	uint8_t operand;    /* of RELATIVE: where it lies in the instruction; of BRANCH: the condition's number */
+	uintptr_t target;   /* of RELATIVE too: what the operand leads to */
+};
+
+enum { HP_STEPS_MAX = 5 };
+
+struct hp_displaced {
+	uint8_t n, size; /* steps; bytes of them all */
+	struct hp_step v[HP_STEPS_MAX];
 };
 
 /* What functions() looks for; every field that is set must match. */
@@ -79,6 +128,11 @@ struct hp_inspector {
 	 * difference named, HOTPATCH_ENOTYPE where one side has no type information. */
 	int (*same_type)(const struct hp_module *old_module, uint64_t old_value, const struct hp_module *new_module,
 	                 uint64_t new_value, struct hp_err *err);
+
+	/* The proof for a function that was not prepared: that control comes to the bytes the jump is written over from
+	 * its first one alone, and what the instructions there are. HOTPATCH_ENOTPREPARED with the reason where that is not so or
+	 * cannot be shown. */
+	int (*displace)(const struct hp_flow *flow, struct hp_displaced *ret_displaced, struct hp_err *err);
 
 	/* Whether the file is a shared library for this machine: HOTPATCH_ENOFILE, HOTPATCH_ENOTELF with the reason. */
 	int (*check_library)(const struct hp_module *module, struct hp_err *err);

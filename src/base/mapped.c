@@ -223,6 +223,12 @@ const struct hp_mapped *hp_mapped_find(uintptr_t address)
 	return low && address < list->images[low - 1].high ? &list->images[low - 1] : NULL;
 }
 
+uint64_t hp_mapped_generation(void)
+{
+	const struct hp_mapped_list *list = atomic_load(&published);
+	return list ? list->adds + list->subs : 0;
+}
+
 bool hp_mapped_is_static(void)
 {
 	return !atomic_load(&is_dynamic);

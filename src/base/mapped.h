@@ -53,6 +53,9 @@ bool hp_mapped_is_code(const struct hp_mapped *image, uintptr_t address);
 bool hp_mapped_is_text(uintptr_t address, size_t n);                /* n bytes of an image's code that may be read */
 bool hp_mapped_function(uintptr_t address, struct hp_fde *ret_fde); /* the entry of .eh_frame that covers it */
 
+/* Another number after images were loaded or unloaded, as of the last refresh. */
+uint64_t hp_mapped_generation(void);
+
 /* Keeps the image that holds the address mapped for good, whatever dlclose is asked for. Takes the dynamic linker's
  * lock. */
 void hp_mapped_pin(uintptr_t address);

@@ -44,10 +44,9 @@ static bool in_reach(uintptr_t block_low, uintptr_t block_high, uintptr_t low, u
 	return last - first < reach;
 }
 
-static uintptr_t map_at(uintptr_t address, size_t size)
+static uintptr_t map_at(uintptr_t address, size_t size, int protection)
 {
-	void *got = mmap((void *)address, size, PROT_READ | PROT_WRITE,
-	                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	void *got = mmap((void *)address, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (got == MAP_FAILED)
 		return 0;
 	if ((uintptr_t)got == address)
@@ -57,7 +56,7 @@ static uintptr_t map_at(uintptr_t address, size_t size)
 }
 
 /* Tries below the code first: above a program grows its heap. Steps are small near it and large further out. */
-static uintptr_t map_near(uintptr_t low, uintptr_t high, size_t size)
+static uintptr_t map_near(uintptr_t low, uintptr_t high, size_t size, int protection)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), step = 65536;
 	uintptr_t below = (low & ~(page - 1)) - size, above = page_round(high);
@@ -65,9 +64,9 @@ static uintptr_t map_near(uintptr_t low, uintptr_t high, size_t size)
 		uintptr_t got = 0;
 		errno = 0;
 		if (below > away + 65536 && in_reach(below - away, below - away + size, low, high))
-			got = map_at(below - away, size);
+			got = map_at(below - away, size, protection);
 		if (!got && away >= 16 * 65536 && in_reach(above + away, above + away + size, low, high))
-			got = map_at(above + away, size);
+			got = map_at(above + away, size, protection);
 		if (got)
 			return got;
 		if (errno == ENOMEM && away == 0)
@@ -77,6 +76,16 @@ static uintptr_t map_near(uintptr_t low, uintptr_t high, size_t size)
 	}
 	errno = ENOMEM;
 	return 0;
+}
+
+uintptr_t hp_near_map(uintptr_t entry, size_t size, int protection)
+{
+	return map_near(entry, entry, page_round(size), protection);
+}
+
+bool hp_near_reaches(uintptr_t low, size_t size, uintptr_t entry)
+{
+	return in_reach(low, low + size, entry, entry);
 }
 
 /* -- Blocks ------------------------------------------------------------------------------------------------------ */
@@ -131,7 +140,7 @@ static int block_new(uintptr_t low, uintptr_t high, size_t count, struct hp_err 
 	struct block *block = calloc(1, sizeof(*block));
 	if (!block)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu sites", count);
-	uintptr_t at = map_near(low, high, size);
+	uintptr_t at = map_near(low, high, size, PROT_READ | PROT_WRITE);
 	if (!at) {
 		free(block);
 		return hp_err_system(err, HOTPATCH_ENOMEM, errno,

@@ -32,6 +32,11 @@ struct hp_cell {
 /* A cell within reach of `entry`. One caller at a time, like all here. */
 int hp_near_take(uintptr_t entry, struct hp_cell *ret_cell, struct hp_err *err) HP_MUST_CHECK;
 
+/* Fresh pages within reach of `entry`, or 0 with errno: size is rounded up to pages. And whether memory is in its
+ * reach. */
+uintptr_t hp_near_map(uintptr_t entry, size_t size, int protection);
+bool hp_near_reaches(uintptr_t low, size_t size, uintptr_t entry);
+
 /* The landing of a closure: hands `context` to the thread-local at tls_offset and jumps to body. */
 int hp_landing_new(uintptr_t context, uintptr_t body, ptrdiff_t tls_offset, uintptr_t *ret_landing,
                    struct hp_err *err) HP_MUST_CHECK;

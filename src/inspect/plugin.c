@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "inspect/cache.h"
+#include "inspect/flow.h"
 #include "types/compare.h"
 
 /* `busy` counts calls of functions() under way: their callbacks may call in here again, and what they were given must
@@ -206,6 +207,7 @@ static int check_library(const struct hp_module *module, struct hp_err *err)
 static void forget(void)
 {
 	plugin.forget_later = plugin.busy != 0;
+	hp_flow_forget();
 	if (!plugin.busy)
 		hp_cache_clear(&plugin.cache);
 }
@@ -217,6 +219,7 @@ const struct hp_inspector hp_inspector = {
 	.functions = functions,
 	.parts = parts,
 	.same_type = same_type,
+	.displace = hp_flow_displace,
 	.check_library = check_library,
 	.forget = forget,
 };

@@ -14,6 +14,7 @@
 #include "base/readers.h"
 #include "base/report.h"
 #include "live/gate.h"
+#include "live/masks.h"
 
 /* Everything below runs in a signal handler or while callers are held. */
 #pragma GCC poison malloc calloc realloc free printf fprintf snprintf pthread_cond_wait
@@ -204,6 +205,7 @@ static void install(void)
 	if (installed)
 		return;
 	sigfillset(&ours.sa_mask);
+	sigdelset(&ours.sa_mask, SIGTRAP); /* what we call may be about to be redirected (breakpoint.h) */
 	installed = sigaction(signal_number(), &ours, &program_action) == 0;
 }
 

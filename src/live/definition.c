@@ -1,6 +1,7 @@
 #include "live/definition.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "base/inspector.h"
 #include "base/mapped.h"
 #include "code/near.h"
+#include "live/registry.h"
 #include "live/site.h"
 #include "code/text.h"
 
@@ -177,18 +179,55 @@ int hp_function_parts(uintptr_t entry, const char *name, const struct hotpatch_m
 
 /* -- Definitions ------------------------------------------------------------------------------------------------- */
 
-int hp_definition_new(hotpatch_any body, const char *name, const struct hotpatch_marks *marks,
-                      struct hp_definition **ret_definition, struct hp_err *err)
+/* All there are, but for originals. Protected by all_lock, which is innermost. */
+static struct hp_definition *all;
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void enlist(struct hp_definition *definition)
 {
+	pthread_mutex_lock(&all_lock);
+	definition->after = all;
+	if (all)
+		all->before = definition;
+	all = definition;
+	pthread_mutex_unlock(&all_lock);
+}
+
+static void delist(const struct hp_definition *definition)
+{
+	pthread_mutex_lock(&all_lock);
+	if (definition->before)
+		definition->before->after = definition->after;
+	else if (all == definition)
+		all = definition->after;
+	if (definition->after)
+		definition->after->before = definition->before;
+	pthread_mutex_unlock(&all_lock);
+}
+
+bool hp_definition_uses(uintptr_t entry)
+{
+	bool uses = false;
+	pthread_mutex_lock(&all_lock);
+	for (const struct hp_definition *d = all; d && !uses; d = d->after)
+		uses = d->body == entry;
+	pthread_mutex_unlock(&all_lock);
+	return uses;
+}
+
+int hp_definition_new(hotpatch_any body, const struct hp_named *named, struct hp_definition **ret_definition,
+                      struct hp_err *err)
+{
+	const char *name = named->name;
 	uintptr_t entry;
 	struct hp_definition *definition = calloc(1, sizeof(*definition));
 	int error = definition ? 0 : hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a definition of '%s'", name);
 	if (!error)
 		error = hp_function_entry(body, name, &entry, err);
 	if (!error)
-		error = hp_function_parts(entry, name, marks, &definition->parts, err);
+		error = hp_function_parts(entry, name, named->marks, &definition->parts, err);
 	if (!error) /* the function's own code, even if its entry is, or will be, redirected */
-		error = hp_site_own_code(entry, name, marks, &definition->target, err);
+		error = hp_site_own_code(entry, named, &definition->target, err);
 	if (!error && !(definition->name = strdup(name)))
 		error = hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the name of '%s'", name);
 	if (error) {
@@ -198,15 +237,16 @@ int hp_definition_new(hotpatch_any body, const char *name, const struct hotpatch
 	hp_mapped_pin(entry);
 	definition->body = entry;
 	definition->refs = 1;
+	enlist(definition);
 	*ret_definition = definition;
 	return 0;
 }
 
-int hp_definition_new_closure(hotpatch_any body, const char *name, const struct hotpatch_marks *marks, void *context,
-                              void (*destroy)(void *), struct hp_definition **ret_definition, struct hp_err *err)
+int hp_definition_new_closure(hotpatch_any body, const struct hp_named *named, void *context, void (*destroy)(void *),
+                              struct hp_definition **ret_definition, struct hp_err *err)
 {
 	struct hp_definition *definition;
-	int error = hp_definition_new(body, name, marks, &definition, err);
+	int error = hp_definition_new(body, named, &definition, err);
 	if (error)
 		return error;
 	error = hp_landing_new((uintptr_t)context, definition->target, hp_arch_tls_offset(&current_context),
@@ -244,6 +284,7 @@ void hp_definition_free(struct hp_definition *definition)
 {
 	if (!definition)
 		return;
+	delist(definition);
 	hp_landing_free(definition->landing);
 	free(definition->name);
 	free(definition);

@@ -36,8 +36,11 @@ struct hp_definition {
 	void *context;
 	void (*destroy)(void *);
 	unsigned refs;
-	struct hp_definition *next; /* in its site's list of lingering ones */
+	struct hp_definition *next;           /* in its site's list of lingering ones */
+	struct hp_definition *before, *after; /* in the list of all */
 };
+
+struct hp_named; /* site.h: how the program names a function to us */
 
 /* The entry of the function that a pointer leads to, through linkage tables if need be. HOTPATCH_EINVAL, ENOTFUNC. */
 int hp_function_entry(hotpatch_any fn, const char *name, uintptr_t *ret_entry, struct hp_err *err) HP_MUST_CHECK;
@@ -47,11 +50,14 @@ int hp_function_parts(uintptr_t entry, const char *name, const struct hotpatch_m
                       struct hp_err *err) HP_MUST_CHECK;
 
 /* A definition with one reference, the caller's. */
-int hp_definition_new(hotpatch_any body, const char *name, const struct hotpatch_marks *marks,
-                      struct hp_definition **ret_definition, struct hp_err *err) HP_MUST_CHECK;
-int hp_definition_new_closure(hotpatch_any body, const char *name, const struct hotpatch_marks *marks, void *context,
-                              void (*destroy)(void *), struct hp_definition **ret_definition,
-                              struct hp_err *err) HP_MUST_CHECK;
+int hp_definition_new(hotpatch_any body, const struct hp_named *named, struct hp_definition **ret_definition,
+                      struct hp_err *err) HP_MUST_CHECK;
+int hp_definition_new_closure(hotpatch_any body, const struct hp_named *named, void *context, void (*destroy)(void *),
+                              struct hp_definition **ret_definition, struct hp_err *err) HP_MUST_CHECK;
+
+/* Whether the function at entry is the body of a definition: its slots lead to the entry itself, so that must not be
+ * redirected if it was not prepared for it. */
+bool hp_definition_uses(uintptr_t entry);
 
 /* All the code a thread may be in while it runs the definition. HOTPATCH_ENOMEM. */
 int hp_definition_add_code(const struct hp_definition *definition, struct hp_codes *codes, uint32_t owner,

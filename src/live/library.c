@@ -31,6 +31,12 @@ struct library {
 	struct hp_pairs pairs;
 };
 
+/* How a caller wants it done. */
+struct manner {
+	const struct hotpatch_marks *marks;
+	bool unchecked, unprepared;
+};
+
 /* Libraries that were loaded: never closed again. Protected by the registry. */
 struct loaded {
 	struct loaded *next;
@@ -182,7 +188,7 @@ struct search {
 	const struct library *library;
 	const struct hp_symbol *wanted;
 	const struct hp_mapped *image; /* being searched */
-	const struct hotpatch_marks *marks;
+	const struct manner *manner;
 	struct hp_site *site;
 	size_t n;
 	char list[512];
@@ -204,7 +210,8 @@ static int try_candidate(const struct hp_symbol *symbol, void *arg)
 	size_t used = strlen(s->list);
 	if (strcmp(symbol->path, s->wanted->path) != 0)
 		return 0;
-	if (hp_site_get(symbol->value + s->image->bias, symbol->name, s->marks, &site, &s->refusal) != 0)
+	struct hp_named named = {symbol->name, s->manner->marks, s->manner->unprepared};
+	if (hp_site_get(symbol->value + s->image->bias, &named, &site, &s->refusal) != 0)
 		return 0;
 	s->site = site;
 	s->n++;
@@ -228,10 +235,10 @@ static int search_image(const struct hp_mapped *image, void *arg)
 	return 0;
 }
 
-static int find_in_program(const struct library *library, const struct hp_symbol *wanted,
-                           const struct hotpatch_marks *marks, struct hp_site **ret_site, struct hp_err *err)
+static int find_in_program(const struct library *library, const struct hp_symbol *wanted, const struct manner *manner,
+                           struct hp_site **ret_site, struct hp_err *err)
 {
-	struct search search = {.library = library, .wanted = wanted, .marks = marks};
+	struct search search = {.library = library, .wanted = wanted, .manner = manner};
 	hp_mapped_each(search_image, &search);
 	if (search.n > 1)
 		return hp_err_set(err, HOTPATCH_EAMBIGUOUS,
@@ -279,7 +286,7 @@ static int check_marked(const struct library *library, const struct marked *mark
 	return 0;
 }
 
-static int pair_all(struct library *library, const struct hotpatch_marks *marks, bool unchecked, struct hp_err *err)
+static int pair_all(struct library *library, const struct manner *manner, struct hp_err *err)
 {
 	struct marked marked = {.n = 0};
 	struct hp_query query = {.marked = true};
@@ -290,8 +297,8 @@ static int pair_all(struct library *library, const struct hotpatch_marks *marks,
 		error = check_marked(library, &marked, err);
 	for (size_t i = 0; i < marked.n && !error; i++) {
 		struct hp_site *site;
-		error = find_in_program(library, &marked.v[i], marks, &site, err);
-		if (!error && !unchecked)
+		error = find_in_program(library, &marked.v[i], manner, &site, err);
+		if (!error && !manner->unchecked)
 			error = compare_types(library, site, marked.v[i].value, err);
 		if (!error)
 			error = pairs_add(&library->pairs, site, &marked.v[i], err);
@@ -417,7 +424,7 @@ static int pair_define(const struct library *library, const struct hp_pair *pair
                        struct hp_definition **ret_definition, struct hp_err *err)
 {
 	hotpatch_any body = (hotpatch_any)(library->bias + pair->value);
-	return hp_definition_new(body, pair->name, marks, ret_definition, err);
+	return hp_definition_new(body, &(struct hp_named){pair->name, marks, false}, ret_definition, err);
 }
 
 /* The library's functions lie in images that the last refresh did not know. */
@@ -446,27 +453,26 @@ static int add_pairs(struct hotpatch *patch, const struct library *library, cons
 }
 
 /* Under the registry. */
-static int fill(struct hotpatch *patch, struct library *library, const char *path, const struct hotpatch_marks *marks,
-                bool unchecked, struct hp_err *err)
+static int fill(struct hotpatch *patch, struct library *library, const char *path, const struct manner *manner,
+                struct hp_err *err)
 {
 	int error = library_open(library, path, err);
 	if (!error)
-		error = pair_all(library, marks, unchecked, err);
+		error = pair_all(library, manner, err);
 	if (!error)
 		error = library_load(library, err);
 	if (!error)
 		error = reenter_registry(err);
-	return error ? error : add_pairs(patch, library, marks, err);
+	return error ? error : add_pairs(patch, library, manner->marks, err);
 }
 
-static int fill_from(struct hotpatch *patch, const char *path, const struct hotpatch_marks *marks, bool unchecked,
-                     struct hp_err *err)
+static int fill_from(struct hotpatch *patch, const char *path, const struct manner *manner, struct hp_err *err)
 {
 	struct library library = {.path = NULL};
 	int error = hp_registry_enter(err);
 	if (error)
 		return error;
-	error = fill(patch, &library, path, marks, unchecked, err);
+	error = fill(patch, &library, path, manner, err);
 	hp_registry_leave();
 	library_close(&library);
 	return error;
@@ -486,13 +492,14 @@ int hotpatch_replace_lib_at(struct hotpatch *patch, const struct hotpatch_marks 
 		error = hp_err_set(&session.err, HOTPATCH_ESTATE,
 		                   "patch '%s' is applied; revert it before it is changed", patch->name);
 	if (!error)
-		error = fill_from(patch, path, marks, session.unchecked, &session.err);
+		error = fill_from(patch, path, &(struct manner){marks, session.unchecked, session.unprepared},
+		                  &session.err);
 	return hp_session_end(&session, error);
 }
 
 /* Under the registry: the site, and its definition from the library. */
-static int define_one(struct library *library, const char *path, const struct hotpatch_marks *marks, const char *name,
-                      hotpatch_any fn, bool unchecked, struct hp_definition **ret_definition, struct hp_err *err)
+static int define_one(struct library *library, const char *path, const struct manner *manner, const char *name,
+                      hotpatch_any fn, struct hp_definition **ret_definition, struct hp_err *err)
 {
 	uintptr_t entry;
 	struct hp_site *site;
@@ -500,14 +507,14 @@ static int define_one(struct library *library, const char *path, const struct ho
 	if (!error)
 		error = hp_function_entry(fn, name, &entry, err);
 	if (!error)
-		error = hp_site_get(entry, name, marks, &site, err);
+		error = hp_site_get(entry, &(struct hp_named){name, manner->marks, manner->unprepared}, &site, err);
 	if (!error)
-		error = pair_one(library, site, unchecked, err);
+		error = pair_one(library, site, manner->unchecked, err);
 	if (!error)
 		error = library_load(library, err);
 	if (!error)
 		error = reenter_registry(err);
-	return error ? error : pair_define(library, &library->pairs.v[0], marks, ret_definition, err);
+	return error ? error : pair_define(library, &library->pairs.v[0], manner->marks, ret_definition, err);
 }
 
 int hotpatch_lib_at(const struct hotpatch_marks *marks, const char *name, hotpatch_any fn, const char *path,
@@ -520,8 +527,8 @@ int hotpatch_lib_at(const struct hotpatch_marks *marks, const char *name, hotpat
 	if (!error)
 		error = hp_registry_enter(&session.err);
 	if (!error) {
-		error = define_one(&library, path, marks, name ? name : "", fn, session.unchecked, &definition,
-		                   &session.err);
+		struct manner manner = {marks, session.unchecked, session.unprepared};
+		error = define_one(&library, path, &manner, name ? name : "", fn, &definition, &session.err);
 		hp_registry_leave();
 	}
 	if (!error)
@@ -548,7 +555,8 @@ static int load_as_patch(const char *path, const struct hotpatch_marks *marks, s
 	struct hotpatch *patch = hotpatch_new(path ? path : "");
 	if (!patch)
 		return hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory for a patch from '%s'", path);
-	int error = fill_from(patch, path, marks, session->unchecked, &session->err);
+	int error = fill_from(patch, path, &(struct manner){marks, session->unchecked, session->unprepared},
+	                      &session->err);
 	if (!error)
 		error = hp_patch_apply(patch, session);
 	if (patch->applied)

@@ -1,4 +1,5 @@
 #include "live/patch.h"
+#include "live/registry.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -397,12 +398,11 @@ int hotpatch_on(struct hotpatch *patch, enum hotpatch_event event, hotpatch_call
 	return 0;
 }
 
-static int find_site(const struct hotpatch_marks *marks, const char *name, hotpatch_any fn, struct hp_site **ret_site,
-                     struct hp_err *err)
+static int find_site(const struct hp_named *named, hotpatch_any fn, struct hp_site **ret_site, struct hp_err *err)
 {
 	uintptr_t entry;
-	int error = hp_function_entry(fn, name, &entry, err);
-	return error ? error : hp_site_get(entry, name, marks, ret_site, err);
+	int error = hp_function_entry(fn, named->name, &entry, err);
+	return error ? error : hp_site_get(entry, named, ret_site, err);
 }
 
 /* What takes the place of a function, as the interface gives it. */
@@ -417,10 +417,10 @@ static int define(const struct body *body, const struct hotpatch_marks *marks, c
                   struct hp_definition **ret_definition, struct hp_err *err)
 {
 	struct hp_definition *definition;
-	const char *name = "the new body";
-	int error = body->is_closure ? hp_definition_new_closure(body->function, name, marks, body->context,
-	                                                         body->destroy, &definition, err)
-	                             : hp_definition_new(body->function, name, marks, &definition, err);
+	struct hp_named named = {"the new body", marks, false};
+	int error = body->is_closure ? hp_definition_new_closure(body->function, &named, body->context, body->destroy,
+	                                                         &definition, err)
+	                             : hp_definition_new(body->function, &named, &definition, err);
 	if (error)
 		return error;
 	if (definition->body == site->entry) {
@@ -433,15 +433,16 @@ static int define(const struct body *body, const struct hotpatch_marks *marks, c
 	return 0;
 }
 
-static int prepare_pair(const struct hotpatch_marks *marks, const char *name, hotpatch_any fn, const struct body *body,
+static int prepare_pair(const struct hp_named *named, hotpatch_any fn, const struct body *body,
                         struct hp_site **ret_site, struct hp_definition **ret_definition, struct hp_err *err)
 {
-	int error = name ? hp_registry_enter(err) : hp_err_set(err, HOTPATCH_EINVAL, "the function's name is NULL");
+	int error = named->name ? hp_registry_enter(err)
+	                        : hp_err_set(err, HOTPATCH_EINVAL, "the function's name is NULL");
 	if (error)
 		return error;
-	error = find_site(marks, name, fn, ret_site, err);
+	error = find_site(named, fn, ret_site, err);
 	if (!error)
-		error = define(body, marks, *ret_site, ret_definition, err);
+		error = define(body, named->marks, *ret_site, ret_definition, err);
 	hp_registry_leave();
 	return error;
 }
@@ -454,7 +455,8 @@ static int put(const struct hotpatch_marks *marks, const char *name, hotpatch_an
 	struct hp_definition *definition;
 	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error)
-		error = prepare_pair(marks, name, fn, body, &site, &definition, &session.err);
+		error = prepare_pair(&(struct hp_named){name, marks, session.unprepared}, fn, body, &site, &definition,
+		                     &session.err);
 	if (!error)
 		error = hp_patch_direct(site, definition, &session);
 	return hp_session_end(&session, error);
@@ -472,8 +474,7 @@ int hotpatch_closure_at(const struct hotpatch_marks *marks, const char *name, ho
 	return put(marks, name, fn, &(struct body){body, true, context, destroy}, options);
 }
 
-static int add(struct hotpatch *patch, const struct hotpatch_marks *marks, const char *name, hotpatch_any fn,
-               const struct body *body)
+static int add(struct hotpatch *patch, const struct hp_named *named, hotpatch_any fn, const struct body *body)
 {
 	struct hp_err err;
 	struct hp_site *site;
@@ -483,7 +484,7 @@ static int add(struct hotpatch *patch, const struct hotpatch_marks *marks, const
 		error = hp_err_set(&err, HOTPATCH_ESTATE, "patch '%s' is applied; revert it before it is changed",
 		                   patch->name);
 	if (!error)
-		error = prepare_pair(marks, name, fn, body, &site, &definition, &err);
+		error = prepare_pair(named, fn, body, &site, &definition, &err);
 	if (!error)
 		error = hp_patch_add(patch, site, definition, &err);
 	errno = saved;
@@ -491,15 +492,18 @@ static int add(struct hotpatch *patch, const struct hotpatch_marks *marks, const
 }
 
 int hotpatch_replace_at(struct hotpatch *patch, const struct hotpatch_marks *marks, const char *name, hotpatch_any fn,
-                        hotpatch_any body)
+                        hotpatch_any body, const struct hotpatch_options *options)
 {
-	return add(patch, marks, name, fn, &(struct body){.function = body});
+	return add(patch, &(struct hp_named){name, marks, hp_options_unprepared(options)}, fn,
+	           &(struct body){.function = body});
 }
 
 int hotpatch_replace_closure_at(struct hotpatch *patch, const struct hotpatch_marks *marks, const char *name,
-                                hotpatch_any fn, hotpatch_any body, void *context, void (*destroy)(void *))
+                                hotpatch_any fn, hotpatch_any body, void *context, void (*destroy)(void *),
+                                const struct hotpatch_options *options)
 {
-	return add(patch, marks, name, fn, &(struct body){body, true, context, destroy});
+	return add(patch, &(struct hp_named){name, marks, hp_options_unprepared(options)}, fn,
+	           &(struct body){body, true, context, destroy});
 }
 
 static int run_set(struct hotpatch *patch, const struct hotpatch_options *options,
@@ -545,7 +549,8 @@ int hotpatch_restore_at(const struct hotpatch_marks *marks, const char *name, ho
 	if (!error)
 		error = hp_registry_enter(&session.err);
 	if (!error) {
-		error = find_site(marks, name ? name : "", fn, &site, &session.err);
+		error = find_site(&(struct hp_named){name ? name : "", marks, session.unprepared}, fn, &site,
+		                  &session.err);
 		hp_registry_leave();
 	}
 	if (!error)

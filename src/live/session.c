@@ -14,6 +14,7 @@
 #include "base/mapped.h"
 #include "base/readers.h"
 #include "live/threads.h"
+#include "live/registry.h"
 
 /* -- Locks ------------------------------------------------------------------------------------------------------- */
 
@@ -117,6 +118,7 @@ static int read_options(struct hp_session *session, const struct hotpatch_option
 		                  (unsigned)TIMEOUT_MAX_MS);
 	unsigned timeout = options.timeout_ms ? options.timeout_ms : TIMEOUT_MS;
 	session->unchecked = options.unchecked;
+	session->unprepared = options.unprepared;
 	session->request = (struct hp_request){
 		.mode = options.mode,
 		.deadline = hp_now() + (uint64_t)timeout * 1000000,
@@ -124,6 +126,12 @@ static int read_options(struct hp_session *session, const struct hotpatch_option
 		.timeout_ms = timeout,
 	};
 	return 0;
+}
+
+bool hp_options_unprepared(const struct hotpatch_options *options)
+{
+	size_t end = offsetof(struct hotpatch_options, unprepared) + sizeof(options->unprepared);
+	return options && options->size >= end && options->unprepared;
 }
 
 int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options, const void *frame)

@@ -13,7 +13,7 @@
 
 struct hp_session {
 	struct hp_request request;
-	bool unchecked;
+	bool unchecked, unprepared; /* of the options */
 	int cancel_state;
 	int saved_errno; /* the program's is left as it was */
 	bool has_turn;
@@ -27,6 +27,9 @@ struct hp_session {
 int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options,
                      const void *frame) HP_MUST_CHECK;
 int hp_session_end(struct hp_session *session, int code);
+
+/* Of options that are not those of a session. */
+bool hp_options_unprepared(const struct hotpatch_options *options);
 
 /* Has the definition destroyed at the end: nobody refers to it, and no thread is in it. */
 void hp_session_discard(struct hp_session *session, struct hp_definition *definition);

@@ -7,88 +7,9 @@
 
 #include "base/inspector.h"
 #include "base/mapped.h"
-
-/* -- The registry: a hash table by entry that is only added to --------------------------------------------------- */
-
-/* Readers go without a lock: a table is published whole, and an outgrown one is kept for those still in it. */
-struct table {
-	size_t size, used; /* size: a power of two, at least twice used */
-	_Atomic(struct hp_site *) v[];
-};
-
-static _Atomic(struct table *) registry;
-
-static size_t place(const struct table *table, uintptr_t entry)
-{
-	size_t i = (size_t)((entry * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (table->size - 1);
-	for (;; i = (i + 1) & (table->size - 1)) {
-		const struct hp_site *site = atomic_load(&table->v[i]);
-		if (!site || site->entry == entry)
-			return i;
-	}
-}
-
-struct hp_site *hp_site_at(uintptr_t entry)
-{
-	struct table *table = atomic_load(&registry);
-	return table ? atomic_load(&table->v[place(table, entry)]) : NULL;
-}
-
-static int registry_grow(struct hp_err *err)
-{
-	struct table *old = atomic_load(&registry);
-	size_t size = old ? 2 * old->size : 64;
-	struct table *table = calloc(1, sizeof(*table) + size * sizeof(table->v[0]));
-	if (!table)
-		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the table of %zu sites", size);
-	table->size = size;
-	for (size_t i = 0; old && i < old->size; i++) {
-		struct hp_site *site = atomic_load(&old->v[i]);
-		if (site) {
-			atomic_store(&table->v[place(table, site->entry)], site);
-			table->used++;
-		}
-	}
-	atomic_store(&registry, table);
-	return 0;
-}
-
-/* Makes room for one more. */
-static int registry_reserve(struct hp_err *err)
-{
-	struct table *table = atomic_load(&registry);
-	return table && 2 * (table->used + 1) <= table->size ? 0 : registry_grow(err);
-}
-
-static void registry_add(struct hp_site *site)
-{
-	struct table *table = atomic_load(&registry);
-	table->used++;
-	atomic_store(&table->v[place(table, site->entry)], site);
-}
-
-static int compare(const void *a, const void *b)
-{
-	uintptr_t left = (*(struct hp_site *const *)a)->entry, right = (*(struct hp_site *const *)b)->entry;
-	return left < right ? -1 : left > right;
-}
-
-int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg)
-{
-	struct table *table = atomic_load(&registry);
-	struct hp_site **sites = table ? calloc(table->used + 1, sizeof(struct hp_site *)) : NULL;
-	size_t n = 0;
-	int result = 0;
-	for (size_t i = 0; sites && i < table->size; i++)
-		if (atomic_load(&table->v[i]))
-			sites[n++] = atomic_load(&table->v[i]);
-	if (sites)
-		qsort(sites, n, sizeof(*sites), compare);
-	for (size_t i = 0; i < n && result == 0; i++)
-		result = each(sites[i], arg);
-	free(sites);
-	return result;
-}
+#include "code/displaced.h"
+#include "code/unprepared.h"
+#include "live/registry.h"
 
 /* -- Recognising an entry ---------------------------------------------------------------------------------------- */
 
@@ -120,25 +41,58 @@ static enum hp_entry_kind read_entry(uintptr_t entry, struct hp_entry *plan)
 	return hp_arch_entry_read(at - room, room, at, plan);
 }
 
-static int plan_entry(uintptr_t entry, const char *name, struct hp_entry *plan, struct hp_err *err)
+/* Of a site whose entry is redirected the proof for a neighbour is shown what was there before. */
+static void undo_writes(uintptr_t at, uint8_t *bytes, size_t n)
 {
-	switch (read_entry(entry, plan)) {
+	const struct hp_site *site = hp_site_at(at);
+	if (site && site->redirected && n >= site->plan.jump_at + (size_t)site->plan.jump_len)
+		memcpy(bytes + site->plan.jump_at, site->plan.old_jump, site->plan.jump_len);
+}
+
+/* The jump goes over the function's first instructions, of which a copy is made. */
+static int plan_unprepared(struct hp_site *site, const struct hp_named *named, struct hp_err *err)
+{
+	struct hp_range parts[HP_PARTS_MAX];
+	const struct hp_parts *known = &site->original.parts;
+	struct hp_displaced displaced;
+	if (hp_definition_uses(site->entry))
+		return hp_err_set(err, HOTPATCH_ENOTPREPARED,
+		                  "'%s' is not prepared for patching, and cannot be patched as it is: it is the body of "
+		                  "another function's definition",
+		                  named->name);
+	for (size_t i = 0; i < known->n; i++)
+		parts[i] = (struct hp_range){known->v[i].low, known->v[i].high};
+	int error = hp_unprepared_plan(site->entry, named->name, parts, known->n, undo_writes, &site->plan, &displaced,
+	                               err);
+	return error ? error
+	             : hp_displaced_new(named->name, site->entry + site->plan.jump_at, &displaced, &site->copy, err);
+}
+
+static int refuse_unprepared(uintptr_t entry, const char *name, struct hp_err *err)
+{
+	return hp_err_set(err, HOTPATCH_ENOTPREPARED,
+	                  "'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
+	                  "-fpatchable-function-entry=8,6 (with -fcf-protection: 7,5), or have it patched as it is with "
+	                  ".unprepared",
+	                  name, hp_mapped_find(entry)->name);
+}
+
+static int plan_entry(struct hp_site *site, const struct hp_named *named, struct hp_err *err)
+{
+	switch (read_entry(site->entry, &site->plan)) {
 	case HP_ENTRY_PREPARED:
 		return 0;
 	case HP_ENTRY_BREAKPOINT:
 		return hp_err_set(err, HOTPATCH_ECODE,
-		                  "a debugger's breakpoint stands at the entry of '%s'; take it away first", name);
+		                  "a debugger's breakpoint stands at the entry of '%s'; take it away first",
+		                  named->name);
 	default:
-		return hp_err_set(
-			err, HOTPATCH_ENOTPREPARED,
-			"'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
-			"-fpatchable-function-entry=8,6 (with -fcf-protection: 7,5)",
-			name, hp_mapped_find(entry)->name);
+		return named->unprepared ? plan_unprepared(site, named, err)
+		                         : refuse_unprepared(site->entry, named->name, err);
 	}
 }
 
-int hp_site_own_code(uintptr_t entry, const char *name, const struct hotpatch_marks *marks, uintptr_t *ret_target,
-                     struct hp_err *err)
+int hp_site_own_code(uintptr_t entry, const struct hp_named *named, uintptr_t *ret_target, struct hp_err *err)
 {
 	struct hp_entry plan;
 	struct hp_site *site = hp_site_at(entry);
@@ -148,7 +102,7 @@ int hp_site_own_code(uintptr_t entry, const char *name, const struct hotpatch_ma
 			*ret_target = entry + plan.body_at;
 			return 0;
 		}
-		int error = hp_site_get(entry, name, marks, &site, err); /* for its landing to the body */
+		int error = hp_site_get(entry, named, &site, err); /* for its landing to the body */
 		if (error)
 			return error;
 	}
@@ -182,19 +136,19 @@ static void site_free(struct hp_site *site)
 }
 
 /* Fills what does not take a cell, so that nothing is used up when a function is refused. */
-static int site_describe(struct hp_site *site, const char *name, const struct hotpatch_marks *marks, struct hp_err *err)
+static int site_describe(struct hp_site *site, const struct hp_named *named, struct hp_err *err)
 {
-	int error = plan_entry(site->entry, name, &site->plan, err);
+	int error = hp_function_parts(site->entry, named->name, named->marks, &site->original.parts, err);
+	if (!error && !(site->name = choose_name(site->entry, named->name)))
+		error = hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the site of '%s'", named->name);
 	if (!error)
-		error = hp_function_parts(site->entry, name, marks, &site->original.parts, err);
-	if (!error && !(site->name = choose_name(site->entry, name)))
-		error = hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the site of '%s'", name);
+		error = plan_entry(site, named, err);
 	return error;
 }
 
 static int site_give_cell(struct hp_site *site, struct hp_err *err)
 {
-	uintptr_t body = site->entry + site->plan.body_at;
+	uintptr_t body = site->copy ? site->copy : site->entry + site->plan.body_at;
 	int error = hp_near_take(site->entry, &site->cell, err);
 	if (error)
 		return error;
@@ -218,13 +172,12 @@ static uintptr_t prefix_address(const struct hp_site *site)
 	return site->entry + (uintptr_t)(intptr_t)site->plan.prefix_at;
 }
 
-static uintptr_t jump_address(const struct hp_site *site)
+uintptr_t hp_site_jump(const struct hp_site *site)
 {
 	return site->entry + site->plan.jump_at;
 }
 
-int hp_site_get(uintptr_t entry, const char *name, const struct hotpatch_marks *marks, struct hp_site **ret_site,
-                struct hp_err *err)
+int hp_site_get(uintptr_t entry, const struct hp_named *named, struct hp_site **ret_site, struct hp_err *err)
 {
 	struct hp_site *site = hp_site_at(entry);
 	if (site) { /* its code is checked before it is written: another thread may be at that just now */
@@ -233,18 +186,18 @@ int hp_site_get(uintptr_t entry, const char *name, const struct hotpatch_marks *
 	}
 	site = calloc(1, sizeof(*site));
 	if (!site)
-		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the site of '%s'", name);
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the site of '%s'", named->name);
 	site->entry = entry;
-	int error = site_describe(site, name, marks, err);
+	int error = site_describe(site, named, err);
 	if (!error)
-		error = registry_reserve(err);
+		error = hp_registry_reserve(err);
 	if (!error) /* last, since cells are never given back */
 		error = site_give_cell(site, err);
 	if (error) {
 		site_free(site);
 		return error;
 	}
-	registry_add(site);
+	hp_registry_add(site);
 	hp_mapped_pin(entry); /* a patched library must not be unloaded, and loaded again without its patch */
 	*ret_site = site;
 	return 0;
@@ -293,7 +246,7 @@ void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, siz
 
 static bool wants_undo(const struct hp_site *site)
 {
-	return (site->redirected || site->second_set) && site->n_layers == 0;
+	return !site->plan.unprepared && (site->redirected || site->second_set) && site->n_layers == 0;
 }
 
 /* The code of an entry: the prefix, perhaps a landing instruction, the jump. */
@@ -301,7 +254,7 @@ enum { CODE_MAX = HP_ENTRY_BEFORE + HP_ENTRY_AFTER };
 
 static struct iovec code_of(const struct hp_site *site)
 {
-	uintptr_t low = prefix_address(site), high = jump_address(site) + HP_JUMP_SIZE;
+	uintptr_t low = prefix_address(site), high = hp_site_jump(site) + site->plan.jump_len;
 	return (struct iovec){(void *)low, high - low};
 }
 
@@ -313,7 +266,7 @@ static bool prefix_is(const struct hp_site *site, const uint8_t *code, const uin
 static bool jump_is_old(const struct hp_site *site, const uint8_t *code)
 {
 	size_t at = (size_t)(site->plan.jump_at - site->plan.prefix_at);
-	return memcmp(code + at, site->plan.old_jump, HP_JUMP_SIZE) == 0;
+	return memcmp(code + at, site->plan.old_jump, site->plan.jump_len) == 0;
 }
 
 /* Whether the code of an entry that is not redirected is as it was found, or as we left it. */
@@ -322,8 +275,9 @@ static int check_code(struct hp_site *site, const uint8_t *code, void *unused, s
 	(void)unused;
 	const struct hp_entry *plan = &site->plan;
 	const uint8_t *jump = code + plan->jump_at - plan->prefix_at;
-	bool ours = jump[0] == plan->old_jump[0] &&
-	            (jump[1] == plan->old_jump[1] || (site->second_set && jump[1] == plan->new_jump[1]));
+	bool ours = jump[0] == (site->trapping ? hp_arch_breakpoint : plan->old_jump[0]);
+	for (size_t i = 1; i < plan->jump_len; i++)
+		ours &= jump[i] == plan->old_jump[i] || (site->second_set && jump[i] == plan->new_jump[i]);
 	for (size_t i = 0; i < plan->prefix_len; i++) /* a write may have failed in the middle */
 		ours &= code[i] == plan->old_prefix[i] || code[i] == plan->new_prefix[i];
 	if (ours)
@@ -372,8 +326,8 @@ static int reader_add(struct reader *reader, struct hp_site *site, struct hp_err
 	return reader->n == HP_PIECES_MAX ? reader_flush(reader, err) : 0;
 }
 
-/* The code of the entries that are not redirected yet. */
-static int check_codes(struct hp_site *const *sites, size_t n, struct hp_err *err)
+/* Of the entries that are not redirected yet. */
+int hp_sites_check(struct hp_site *const *sites, size_t n, struct hp_err *err)
 {
 	struct reader reader;
 	int error = 0;
@@ -385,13 +339,19 @@ static int check_codes(struct hp_site *const *sites, size_t n, struct hp_err *er
 	return error ? error : reader_flush(&reader, err);
 }
 
+/* What hp_sites_redirect is to do: unprepared functions take another way. */
+static bool wants_jump(const struct hp_site *site)
+{
+	return !site->redirected && !site->plan.unprepared;
+}
+
 /* Writes one byte of every jump that is not there yet. */
 static int write_jumps(struct hp_site *const *sites, size_t n, size_t byte, struct hp_text *text, struct hp_err *err)
 {
 	int error = 0;
 	for (size_t i = 0; i < n && !error; i++)
-		if (!sites[i]->redirected)
-			error = hp_text_write(text, jump_address(sites[i]) + byte, &sites[i]->plan.new_jump[byte], 1,
+		if (wants_jump(sites[i]))
+			error = hp_text_write(text, hp_site_jump(sites[i]) + byte, &sites[i]->plan.new_jump[byte], 1,
 			                      err);
 	return error;
 }
@@ -399,8 +359,8 @@ static int write_jumps(struct hp_site *const *sites, size_t n, size_t byte, stru
 /* What is there, whatever was meant to be: a write may have failed before or after it was done. */
 static void note_jump(struct hp_site *site)
 {
-	uint8_t jump[HP_JUMP_SIZE];
-	if (!hp_text_read(jump_address(site), jump, sizeof(jump)))
+	uint8_t jump[HP_JUMP_MAX];
+	if (!hp_text_read(hp_site_jump(site), jump, site->plan.jump_len))
 		return;
 	site->redirected = jump[0] == site->plan.new_jump[0];
 	site->second_set = jump[1] == site->plan.new_jump[1];
@@ -409,7 +369,7 @@ static void note_jump(struct hp_site *site)
 /* Whether writing the prefix has shown that the jump can be written: it has if both lie on one page. */
 static bool jump_shares_page(const struct hp_site *site)
 {
-	return (prefix_address(site) ^ (jump_address(site) + HP_JUMP_SIZE - 1)) < (uintptr_t)sysconf(_SC_PAGESIZE);
+	return (prefix_address(site) ^ (hp_site_jump(site) + site->plan.jump_len - 1u)) < (uintptr_t)sysconf(_SC_PAGESIZE);
 }
 
 /* Nobody executes a prefix before the jump leads there. Whatever may fail (a page that cannot be copied, a policy)
@@ -425,8 +385,8 @@ static int write_prefix(struct hp_site *site, struct hp_text *text, struct hp_er
 		if (error && hp_text_write(text, prefix_address(site), plan->old_prefix, plan->prefix_len, NULL) != 0)
 			return error; /* nobody comes there: it stays until it is written again */
 	}
-	for (size_t i = 0; i < HP_JUMP_SIZE && !error && !jump_shares_page(site); i++)
-		error = hp_text_write(text, jump_address(site) + i, &plan->old_jump[i], 1, err);
+	for (size_t i = 0; i < plan->jump_len && !error && !jump_shares_page(site); i++)
+		error = hp_text_write(text, hp_site_jump(site) + i, &plan->old_jump[i], 1, err);
 	return error;
 }
 
@@ -463,7 +423,7 @@ static void undo_byte(struct hp_site *site, size_t byte, struct hp_text *text)
 {
 	/* the second only where the first is no jump */
 	if (byte == 0 || !site->redirected)
-		(void)!hp_text_write(text, jump_address(site) + byte, &site->plan.old_jump[byte], 1, NULL);
+		(void)!hp_text_write(text, hp_site_jump(site) + byte, &site->plan.old_jump[byte], 1, NULL);
 	note_jump(site);
 }
 
@@ -488,7 +448,7 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 	if (hp_barrier_code(&ignored) == 0)
 		undo_bytes(sites, n, 1, text);
 	for (size_t i = 0; i < n; i++)
-		if ((sites[i]->prefix_set || sites[i]->second_set) && !sites[i]->redirected)
+		if (!sites[i]->plan.unprepared && (sites[i]->prefix_set || sites[i]->second_set) && !sites[i]->redirected)
 			add_unclean(sites[i]);
 }
 
@@ -497,7 +457,7 @@ static int write_entries(struct hp_site *const *sites, size_t n, struct hp_text 
 {
 	int error = 0;
 	for (size_t i = 0; i < n && !error; i++)
-		if (!sites[i]->redirected)
+		if (wants_jump(sites[i]))
 			error = write_prefix(sites[i], text, err);
 	if (!error)
 		error = write_jumps(sites, n, 1, text, err);
@@ -512,18 +472,21 @@ int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *te
 {
 	bool any = false;
 	for (size_t i = 0; i < n; i++)
-		any |= !sites[i]->redirected;
+		any |= wants_jump(sites[i]);
 	if (!any)
 		return 0;
-	int error = check_codes(sites, n, err);
+	int error = hp_sites_check(sites, n, err);
 	if (error)
 		return error;
 	error = write_entries(sites, n, text, err);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		if (sites[i]->plan.unprepared)
+			continue;
 		if (error)
 			note_jump(sites[i]);
 		else
 			sites[i]->redirected = true;
+	}
 	if (error) /* a jump that was written leads to the original; taking it back may fail as writing it did */
 		hp_sites_undo(sites, n, text);
 	forget_redirected();
@@ -576,16 +539,17 @@ static int mend(struct hp_site *site, void *arg)
 	atomic_store(&site->after, target);
 	site->unclean = false;
 	if (site->n_layers == 0 && prefix_is(site, code, site->plan.old_prefix) && jump_is_old(site, code)) {
-		site->redirected = site->second_set = site->prefix_set = false;
+		site->redirected = site->second_set = site->prefix_set = site->trapping = false;
 		return 0;
 	}
 	if (hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, &ignored) != 0 ||
-	    hp_text_write(text, jump_address(site), site->n_layers ? plan->new_jump : plan->old_jump, HP_JUMP_SIZE,
+	    hp_text_write(text, hp_site_jump(site), site->n_layers ? plan->new_jump : plan->old_jump, plan->jump_len,
 	                  &ignored) != 0)
 		return 0; /* what the parent could write the child can, or the site's next check says so */
-	site->prefix_set = true;
+	site->prefix_set = !plan->unprepared;
+	site->trapping = false;
 	site->redirected = site->second_set = site->n_layers > 0;
-	if (!site->redirected)
+	if (!site->redirected && site->prefix_set)
 		add_unclean(site);
 	return 0;
 }

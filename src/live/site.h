@@ -20,9 +20,9 @@
 #include <time.h>
 
 #include "arch/arch.h"
-#include "live/definition.h"
 #include "code/near.h"
 #include "code/text.h"
+#include "live/definition.h"
 
 /* One definition on a site. The last three are copies for readers without a lock. */
 struct hp_layer {
@@ -39,7 +39,9 @@ struct hp_site {
 	struct hp_entry plan;
 	struct hp_cell cell;
 	struct hp_definition original; /* body: the entry; target: behind the jump */
+	uintptr_t copy;                /* of the instructions under the jump of an unprepared function; else 0 */
 	bool redirected;               /* the jump is written, at least its first byte */
+	bool trapping;                 /* a breakpoint stands in its place (breakpoint.h) */
 	bool second_set;               /* its second byte stays, harmless, behind a jump that was undone */
 	bool prefix_set;               /* the prefix is: kept after the jump was undone until nobody can be in it */
 
@@ -58,15 +60,19 @@ struct hp_site {
 	struct hp_site *next_unclean;
 };
 
+/* How a function is named to us: whether it may be one that is not prepared as well. */
+struct hp_named {
+	const char *name;
+	const struct hotpatch_marks *marks;
+	bool unprepared;
+};
+
 /* The site of the function at entry, made if need be: HOTPATCH_ENOTPREPARED, ECODE, ... One caller at a time. */
-int hp_site_get(uintptr_t entry, const char *name, const struct hotpatch_marks *marks, struct hp_site **ret_site,
+int hp_site_get(uintptr_t entry, const struct hp_named *named, struct hp_site **ret_site,
                 struct hp_err *err) HP_MUST_CHECK;
 
-/* The site at entry if there is one. Async-signal-safe. */
-struct hp_site *hp_site_at(uintptr_t entry);
-
 /* Where the function's own code begins, past any redirection: the entry itself if it cannot be redirected. */
-int hp_site_own_code(uintptr_t entry, const char *name, const struct hotpatch_marks *marks, uintptr_t *ret_target,
+int hp_site_own_code(uintptr_t entry, const struct hp_named *named, uintptr_t *ret_target,
                      struct hp_err *err) HP_MUST_CHECK;
 
 /* What calls get now. */
@@ -76,11 +82,15 @@ uintptr_t hp_site_target(const struct hp_site *site);
 int hp_site_reserve_layers(struct hp_site *site, size_t n, struct hp_err *err) HP_MUST_CHECK;
 void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, size_t n);
 
-/* Redirects entries that are not yet; their slots lead to the original. Two barriers, however many sites. On failure
- * the text is as it was. */
+/* Redirects prepared entries that are not yet; their slots lead to the original. Two barriers, however many sites. On
+ * failure the text is as it was. Those of unprepared functions are breakpoint.h's. */
 int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *text, struct hp_err *err) HP_MUST_CHECK;
 
-/* Takes the jumps back where a site has no layers. The prefixes stay: a thread may be about to execute one. */
+/* Where the bytes of an entry are: the jump's address; and whether they are what they were, or what we left: HOTPATCH_ECODE. */
+uintptr_t hp_site_jump(const struct hp_site *site);
+int hp_sites_check(struct hp_site *const *sites, size_t n, struct hp_err *err) HP_MUST_CHECK;
+
+/* Takes the jumps of prepared entries back where a site has no layers. The prefixes stay: a thread may be about to execute one. */
 void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text);
 
 /* The sites whose prefix waits to be cleared, chained by next_unclean; and its clearing, once nobody is in it. */
@@ -90,8 +100,5 @@ void hp_sites_clear_unclean(struct hp_text *text);
 /* In a child of fork, where another thread of the parent was writing: text, slots and what is noted of them follow from
  * the layers again. */
 void hp_sites_mend(void);
-
-/* Calls each for every site, in order of entry. */
-int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "arch/arch.h"
 #include "base/mapped.h"
+#include "code/displaced.h"
 #include "code/near.h"
 #include "code/text.h"
 
@@ -45,9 +46,9 @@ int hp_codes_add_function(struct hp_codes *codes, uintptr_t low, uintptr_t high,
 	return codes_add(codes, code, err);
 }
 
-int hp_codes_add_instruction(struct hp_codes *codes, uintptr_t at, uint32_t owner, struct hp_err *err)
+int hp_codes_add_bytes(struct hp_codes *codes, uintptr_t low, uintptr_t high, uint32_t owner, struct hp_err *err)
 {
-	struct hp_code code = {.ip_low = at, .ip_high = at + 1, .word_low = at, .word_high = at + 1, .owner = owner};
+	struct hp_code code = {.ip_low = low, .ip_high = high, .word_low = low, .word_high = high, .owner = owner};
 	return codes_add(codes, code, err);
 }
 
@@ -324,8 +325,21 @@ static bool at_entry_code(uintptr_t ip)
 	return false;
 }
 
+/* A thread in the copy of a function's first instructions is where it would be in the function. */
+static bool follow_origin(struct hp_regs *regs)
+{
+	struct hp_copy_point point;
+	if (!regs->exact_ip || !hp_displaced_origin(regs->value[HP_REG_IP], &point))
+		return true;
+	if (!point.at_entry)
+		regs->value[HP_REG_IP] = point.origin;
+	return !point.at_entry;
+}
+
 static enum hp_cfi_step step(struct hp_regs *regs, struct window *window)
 {
+	if (!follow_origin(regs))
+		return hp_arch_regs_leave_entry(regs, window_read, window) ? HP_CFI_STEPPED : HP_CFI_LOST;
 	uintptr_t ip = regs->value[HP_REG_IP], sp = regs->value[HP_REG_SP];
 	uintptr_t pc = regs->exact_ip ? ip : ip - 1;
 	const struct hp_mapped *image = hp_mapped_find(pc);

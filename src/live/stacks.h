@@ -50,8 +50,9 @@ struct hp_codes {
  * since the entry is redirected. HOTPATCH_ENOMEM. */
 int hp_codes_add_function(struct hp_codes *codes, uintptr_t low, uintptr_t high, bool entry_is_out, uint32_t owner,
                           struct hp_err *err) HP_MUST_CHECK;
-/* One instruction at `at`, which makes no calls: only instruction pointers can be there. */
-int hp_codes_add_instruction(struct hp_codes *codes, uintptr_t at, uint32_t owner, struct hp_err *err) HP_MUST_CHECK;
+/* The bytes [low, high) of instructions that make no calls: only instruction pointers can be there. */
+int hp_codes_add_bytes(struct hp_codes *codes, uintptr_t low, uintptr_t high, uint32_t owner,
+                       struct hp_err *err) HP_MUST_CHECK;
 void hp_codes_sort(struct hp_codes *codes);
 void hp_codes_free(struct hp_codes *codes);
 

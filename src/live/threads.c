@@ -329,7 +329,7 @@ static void task_path(char *path, int tid, const char *name)
 		;
 }
 
-static long read_task_file(const struct hp_threads *threads, int tid, const char *name, char *buffer, size_t size)
+long hp_thread_file(const struct hp_threads *threads, int tid, const char *name, char *buffer, size_t size)
 {
 	char path[32];
 	task_path(path, tid, name);
@@ -342,7 +342,7 @@ static long read_task_file(const struct hp_threads *threads, int tid, const char
 	return got;
 }
 
-static uintptr_t parse_hex(const char *text)
+uintptr_t hp_parse_hex(const char *text)
 {
 	uintptr_t value = 0;
 	for (text += 2;; text++) { /* behind "0x" */
@@ -361,7 +361,7 @@ enum state { STATE_GONE, STATE_RUNNING, STATE_BLOCKED, STATE_HIDDEN };
 static enum state read_state(const struct hp_threads *threads, int tid, uintptr_t *ret_ip, uintptr_t *ret_sp)
 {
 	char text[256];
-	long got = read_task_file(threads, tid, "syscall", text, sizeof(text));
+	long got = hp_thread_file(threads, tid, "syscall", text, sizeof(text));
 	if (got == -ENOENT || got == -ESRCH)
 		return STATE_GONE;
 	if (got <= 0)
@@ -373,8 +373,8 @@ static enum state read_state(const struct hp_threads *threads, int tid, uintptr_
 		;
 	if (!ip || sp <= text)
 		return STATE_HIDDEN;
-	*ret_ip = parse_hex(ip + 1);
-	*ret_sp = parse_hex(sp + 1);
+	*ret_ip = hp_parse_hex(ip + 1);
+	*ret_sp = hp_parse_hex(sp + 1);
 	return *ret_ip || *ret_sp ? STATE_BLOCKED : STATE_GONE; /* a first thread that has exited has no registers */
 }
 
@@ -496,91 +496,4 @@ void hp_threads_look(struct hp_threads *threads, struct hp_thread *thread, const
 	default:
 		thread->looks++;
 	}
-}
-
-/* -- What it would do with a signal ------------------------------------------------------------------------------- */
-
-static uint64_t parse_decimal(const char *text)
-{
-	uint64_t value = 0;
-	for (; *text >= '0' && *text <= '9'; text++)
-		value = 10 * value + (uint64_t)(*text - '0');
-	return value;
-}
-
-/* False if the thread blocks the signal, as far as /proc shows it. The mask stands before the number of times that the
- * thread went to sleep. */
-static bool read_glimpse(const struct hp_threads *threads, int tid, int signo, struct hp_glimpse *ret_glimpse)
-{
-	static const char mask_name[] = "\nSigBlk:\t", sleeps_name[] = "\nvoluntary_ctxt_switches:\t";
-	char text[2048];
-	ret_glimpse->before = hp_thread_clock(tid);
-	if (read_task_file(threads, tid, "status", text, sizeof(text)) <= 0)
-		return false;
-	ret_glimpse->after = hp_thread_clock(tid);
-	const char *mask = strstr(text, mask_name), *sleeps = strstr(text, sleeps_name);
-	if (!mask || parse_hex(mask + sizeof(mask_name) - 1 - 2) >> (signo - 1) & 1) /* no "0x" to skip */
-		return false;
-	ret_glimpse->sleeps = sleeps ? parse_decimal(sleeps + sizeof(sleeps_name) - 1) : 0;
-	return true;
-}
-
-enum call { CALL_NONE, CALL_OTHER, CALL_SIGWAIT };
-
-/* The system call that the thread sleeps in: "128 SET INFO ..." is a sigtimedwait (proc(5)). */
-static enum call read_call(const struct hp_threads *threads, int tid, int signo)
-{
-	char text[256];
-	uint64_t set;
-	long got = read_task_file(threads, tid, "syscall", text, sizeof(text));
-	if (got == -EACCES || got == -EPERM) /* a process that is not dumpable: README, Limits */
-		return CALL_OTHER;
-	if (got <= 0 || text[0] < '0' || text[0] > '9')
-		return CALL_NONE;
-	const char *arguments = strchr(text, ' ');
-	if (parse_decimal(text) != SYS_rt_sigtimedwait || !arguments)
-		return CALL_OTHER;
-	if (!hp_memory_read(parse_hex(arguments + 1), &set, sizeof(set)))
-		return CALL_SIGWAIT;
-	return set >> (signo - 1) & 1 ? CALL_SIGWAIT : CALL_OTHER;
-}
-
-/* While a thread waits for signals the kernel takes them out of its mask (kernel/signal.c: do_sigtimedwait), until it
- * has run again, which on busy processors may be long after it was woken; a signal that is sent then is what the wait
- * returns. So one glimpse of the mask does not tell. Two do if the thread slept in another call between them. Else it
- * takes three, with no sleep and LEFT_NS of its time between: the first may have seen the end of a wait, the second the
- * beginning of the next, but then it is asleep or had the signal blocked when the third is taken. For threads that fall
- * asleep all the time there may be no such three: they are believed after many glimpses while they ran, none of which
- * showed the signal blocked or the thread in a wait for it. */
-enum { GLIMPSES = 24, LEFT_NS = 3000 };
-
-static bool glimpse_tells(struct hp_thread *thread, const struct hp_glimpse *now, enum call call)
-{
-	struct hp_glimpse *last = &thread->glimpse;
-	bool first = thread->glimpses == 0, stayed = !first && now->sleeps == last->sleeps;
-	bool ran = !first && now->before >= last->after + LEFT_NS;
-	if (stayed && call == CALL_OTHER)
-		return true;
-	thread->steady = stayed ? thread->steady + ran : 0;
-	thread->glimpses += first || now->after > now->before;
-	if (first || ran || !stayed)
-		*last = *now;
-	return thread->steady >= 2 || thread->glimpses >= GLIMPSES;
-}
-
-enum hp_mask hp_thread_mask(const struct hp_threads *threads, struct hp_thread *thread, int signo)
-{
-	enum call call = CALL_NONE;
-	for (int i = 0; i < 3; i++) {
-		struct hp_glimpse now;
-		if (!read_glimpse(threads, thread->tid, signo, &now) || call == CALL_SIGWAIT) {
-			thread->glimpses = 0;
-			return HP_MASK_KEEPS;
-		}
-		if (glimpse_tells(thread, &now, call))
-			return HP_MASK_TAKES;
-		if (i == 0)
-			call = read_call(threads, thread->tid, signo);
-	}
-	return HP_MASK_DOUBT;
 }

@@ -98,10 +98,9 @@ void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer);
 /* CPU time of a thread in ns, 0 when it is gone; another each time where the system does not tell. */
 uint64_t hp_thread_clock(int tid);
 
-/* What a thread would do with the signal: take it by its handler, or keep it for later or for its own sigwait (also
- * when that cannot be found out), or which of both cannot be told in this moment. */
-enum hp_mask { HP_MASK_TAKES, HP_MASK_KEEPS, HP_MASK_DOUBT };
-enum hp_mask hp_thread_mask(const struct hp_threads *threads, struct hp_thread *thread, int signo);
+/* Reads a file of the thread's folder in /proc: bytes, behind which a zero is put, or -errno. And a number behind "0x". */
+long hp_thread_file(const struct hp_threads *threads, int tid, const char *name, char *buffer, size_t size);
+uintptr_t hp_parse_hex(const char *text);
 
 /* In a child of fork: forgets what is known of the parent's threads. */
 void hp_threads_reset(void);

@@ -35,8 +35,9 @@
 
 #include "base/readers.h"
 #include "live/ask.h"
+#include "live/breakpoint.h"
 #include "live/gate.h"
-#include "live/threads.h"
+#include "live/survey.h"
 
 enum { MS = 1000000 }; /* in ns */
 
@@ -75,6 +76,8 @@ static int add_original(struct hp_codes *codes, const struct hp_site *site, uint
 	if (!error && site->plan.cet)
 		error = hp_codes_add_function(codes, site->cell.code + HP_CELL_BODY, site->cell.code + HP_CELL_BODY_END,
 		                              false, owner, err);
+	if (!error && site->copy)
+		error = hp_codes_add_function(codes, site->copy, site->copy + HP_COPY_CODE, false, owner, err);
 	return error;
 }
 
@@ -107,7 +110,7 @@ static int add_old_code(struct hp_codes *codes, const struct hp_change *change, 
 static int add_prefix(struct hp_codes *codes, const struct hp_site *site, struct hp_err *err)
 {
 	uintptr_t at = site->entry + (uintptr_t)(intptr_t)site->plan.prefix_at;
-	return hp_codes_add_instruction(codes, at, HP_OWNER_GATE, err);
+	return hp_codes_add_bytes(codes, at, at + 1, HP_OWNER_GATE, err);
 }
 
 /* Old definitions, the gate, and the prefixes that shall be cleared afterwards: a thread before one of those is, like
@@ -117,7 +120,7 @@ static int collect_code(struct transition *t, struct hp_err *err)
 	int error = hp_gate_add_code(&t->codes, err);
 	for (size_t i = 0; i < t->n && !error; i++) {
 		error = add_old_code(&t->codes, &t->changes[i], (uint32_t)i, err);
-		if (!error && t->changes[i].n_layers == 0)
+		if (!error && t->changes[i].n_layers == 0 && t->sites[i]->plan.prefix_len > 0)
 			error = add_prefix(&t->codes, t->sites[i], err);
 	}
 	for (const struct hp_site *site = hp_sites_unclean(); site && !error; site = site->next_unclean)
@@ -162,46 +165,15 @@ static void transition_free(void *memory)
 
 /* -- The calling thread itself ----------------------------------------------------------------------------------- */
 
-static const char *owner_name(const struct transition *t, const struct hp_walk *walk)
+static struct hp_wanted wanted(const struct transition *t)
 {
-	return walk->n_frames && walk->owner < t->n ? t->changes[walk->owner].site->name : "";
+	return (struct hp_wanted){t->sites, t->n};
 }
 
-static void add_obstacle(struct transition *t, int tid, bool self, const char *reason, const char *function,
-                         const struct hp_walk *walk)
-{
-	struct hp_outcome *outcome = t->outcome;
-	if (outcome->n_obstacles == HP_OBSTACLES_MAX)
-		return;
-	uintptr_t *frames = outcome->frames[outcome->n_obstacles];
-	memcpy(frames, walk->frames, walk->n_frames * sizeof(*frames));
-	outcome->obstacles[outcome->n_obstacles++] = (struct hp_obstacle){
-		.tid = tid,
-		.is_self = self,
-		.reason = reason,
-		.function = function,
-		.frames = frames,
-		.n_frames = walk->n_frames,
-	};
-}
-
-/* Whether the calling thread is active. */
 static bool self_is_active(struct transition *t)
 {
-	struct hp_saved_regs saved;
-	struct hp_regs regs;
-	struct hp_walk walk = {.owner = HP_OWNER_NONE};
-	int tid = hp_thread_self();
-	uintptr_t top = hp_stack_top(tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
-	if (hp_stack_scan_own(&t->codes, t->request->frame, top) == HP_OUT)
-		return false;
-	hp_arch_regs_save(&saved);
-	hp_arch_regs_from_saved(&saved, &regs);
-	enum hp_answer answer = hp_stack_walk(&t->codes, &regs, top, &walk);
-	if (answer == HP_OUT)
-		return false;
-	add_obstacle(t, tid, true, answer == HP_IN ? "is in" : "may be in", owner_name(t, &walk), &walk);
-	return true;
+	struct hp_wanted all = wanted(t);
+	return hp_blockers_self(t->outcome, &t->codes, t->request->frame, &all);
 }
 
 /* -- One attempt: READY -> GATED -> DRAINED, or back ------------------------------------------------------------- */
@@ -212,21 +184,9 @@ static bool stacks_are_clear(struct transition *t)
 	static const struct hp_walk nowhere;
 	if (hp_stack_scan_announced(&t->codes) == HP_OUT)
 		return true;
-	if (t->outcome)
-		add_obstacle(t, 0, true, "(a stack announced with hotpatch_stack_add) may be in", "", &nowhere);
+	struct hp_wanted all = wanted(t);
+	hp_blockers_add(t->outcome, 0, "(a stack announced with hotpatch_stack_add) may be in", &nowhere, &all);
 	return false;
-}
-
-/* All signals of the calling thread, blocked and given back. The raw call: libc would leave its own two unblocked. */
-static void block_signals(uint64_t *ret_mask)
-{
-	uint64_t all = UINT64_MAX;
-	hp_syscall(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, (long)&all, (long)ret_mask, sizeof(all), 0, 0);
-}
-
-static void restore_signals(const uint64_t *mask)
-{
-	hp_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)mask, 0, sizeof(*mask), 0, 0);
 }
 
 static int open_threads(struct transition *t, struct hp_err *err)
@@ -283,12 +243,8 @@ static void note_obstacles(struct transition *t, size_t known)
 		t->outcome->n_obstacles = known;
 		return;
 	}
-	for (size_t i = 0; i < t->threads->n; i++) {
-		const struct hp_thread *thread = &t->threads->v[i];
-		const char *reason = *thread->reason ? thread->reason : "runs, has not answered and may be in";
-		if (thread->verdict != HP_VERDICT_OUT)
-			add_obstacle(t, thread->tid, false, reason, owner_name(t, &thread->walk), &thread->walk);
-	}
+	struct hp_wanted all = wanted(t);
+	hp_blockers_note(t->outcome, t->threads, &all);
 }
 
 /* Drains with the gate closed until nobody has passed it unknown to us, and decides. True with layers_lock taken. */
@@ -320,7 +276,7 @@ static bool attempt(struct transition *t)
 	uint64_t mask, now = hp_now(), deadline = now + t->request->stall;
 	if (deadline > t->request->deadline)
 		deadline = t->request->deadline;
-	block_signals(&mask);
+	hp_signals_block(&mask);
 	enlist(t);
 	close_gate(t);
 	bool listed = hp_threads_list(t->threads), drained = false;
@@ -340,7 +296,7 @@ static bool attempt(struct transition *t)
 		hp_ask_end(t->threads);
 	if (!drained && t->outcome->n_obstacles == 0)
 		note_obstacles(t, known);
-	restore_signals(&mask);
+	hp_signals_restore(&mask);
 	return drained;
 }
 
@@ -402,14 +358,14 @@ static int run_gated(struct transition *t, struct hp_err *err)
 static void switch_at_once(struct transition *t)
 {
 	uint64_t mask;
-	block_signals(&mask);
+	hp_signals_block(&mask);
 	pthread_mutex_lock(&layers_lock);
 	enlist(t);
 	for (size_t i = 0; i < t->n; i++)
 		hp_gate_take_slot(t->sites[i]);
 	open_gate(t);
 	pthread_mutex_unlock(&layers_lock);
-	restore_signals(&mask);
+	hp_signals_restore(&mask);
 }
 
 /* The change is live: a failure from here on means that it is not known whether everybody has left. */
@@ -447,32 +403,15 @@ static int run_at_once(struct transition *t, struct hp_err *err)
 
 /* -- After: prefixes that nobody needs any more ------------------------------------------------------------------ */
 
-/* One look, without holding anybody: true if no thread is in the code. */
+/* Takes the codes. True if no thread is in them. */
 static bool nobody_is_in(struct hp_codes *codes, uint64_t patience)
 {
-	static const struct hp_request one_look = {.mode = HOTPATCH_TRY};
-	struct transition *t = calloc(1, sizeof(*t));
+	struct hp_survey *survey;
 	struct hp_err ignored;
-	bool clear = false;
-	if (!t)
+	if (hp_survey_open(codes, &survey, &ignored) != 0)
 		return false;
-	t->request = &one_look;
-	t->codes = *codes;
-	*codes = (struct hp_codes){0};
-	if (hp_ask_prepare(&ignored) == 0 && open_threads(t, &ignored) == 0) {
-		uint64_t mask;
-		block_signals(&mask);
-		if (hp_threads_list(t->threads)) {
-			hp_ask_begin(t->threads, &t->codes);
-			clear = hp_ask_all(t->threads, &t->codes,
-			                   &(struct hp_patience){hp_now() + patience, true, false}) &&
-			        stacks_are_clear(t) && !hp_threads_any_polls(t->threads);
-			hp_ask_end(t->threads);
-		}
-		restore_signals(&mask);
-		close_threads(t);
-	}
-	hp_readers_retire(&t->retired, transition_free);
+	bool clear = hp_survey_ask(survey, hp_now() + patience, true) && !hp_survey_any_polls(survey);
+	hp_survey_close(survey);
 	return clear;
 }
 
@@ -547,8 +486,12 @@ static int run(struct transition *t, struct hp_err *err)
 			*t->outcome->obstacles[0].function ? t->outcome->obstacles[0].function : t->sites[0]->name);
 	int error = hp_sites_redirect(t->sites, t->n, &t->text, err);
 	if (!error)
+		error = hp_breakpoint_redirect(t->sites, t->n, &t->text, t->request, t->outcome, err);
+	if (!error)
 		error = gated ? run_gated(t, err) : run_at_once(t, err);
 	hp_sites_undo(t->sites, t->n, &t->text);
+	hp_breakpoint_undo(t->sites, t->n, &t->text);
+	hp_breakpoint_end(!error && t->request->mode != HOTPATCH_FORCE);
 	clear_prefixes(t);
 	close_threads(t);
 	return error;
@@ -585,6 +528,7 @@ void hp_transition_reset(void)
 	if (atomic_load(&under_way)) {
 		hp_gate_reopen();
 		hp_sites_mend();
+		hp_breakpoint_reset();
 	}
 	atomic_store(&under_way, NULL);
 	hp_ask_reset();

@@ -2,9 +2,7 @@
 #ifndef HP_LIVE_TRANSITION_H
 #define HP_LIVE_TRANSITION_H
 
-#include "base/report.h"
-#include "live/site.h"
-#include "live/stacks.h"
+#include "live/blockers.h"
 
 /* One site gets another current definition. */
 struct hp_change {
@@ -22,16 +20,6 @@ struct hp_request {
 	uint64_t stall;      /* longest a caller is held in one attempt, ns */
 	unsigned timeout_ms; /* for the sentence */
 	uintptr_t frame;     /* of the function that the program called; below it are our own frames */
-};
-
-enum { HP_OBSTACLES_MAX = 32 };
-
-struct hp_outcome {
-	bool live;          /* the change holds */
-	bool drained;       /* and nobody is in what it replaced, not even in hotpatch_poll */
-	size_t n_obstacles; /* who was in the way, if not */
-	struct hp_obstacle obstacles[HP_OBSTACLES_MAX];
-	uintptr_t frames[HP_OBSTACLES_MAX][HP_FRAMES_MAX];
 };
 
 /* Makes the changes live. Returns 0, HOTPATCH_EDEADLK, EBUSY or ETIMEDOUT (nothing changed), HOTPATCH_EINPROGRESS

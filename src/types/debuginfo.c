@@ -24,7 +24,7 @@ struct hp_unit {
 	size_t n_codes;
 };
 
-struct hp_range {
+struct unit_range {
 	uint64_t begin, end;
 	size_t unit;
 };
@@ -61,11 +61,11 @@ static int add_ranges(struct hp_debuginfo *info, struct hp_unit *unit, struct hp
 	ptrdiff_t at = 0;
 
 	while ((at = dwarf_ranges(&unit->header, at, &base, &begin, &end)) > 0) {
-		struct hp_range *ranges = hp_array_grow(info->ranges, info->n_ranges, sizeof(*ranges));
+		struct unit_range *ranges = hp_array_grow(info->ranges, info->n_ranges, sizeof(*ranges));
 		if (!ranges)
 			return no_memory(info, err);
 		info->ranges = ranges;
-		ranges[info->n_ranges++] = (struct hp_range){begin, end, (size_t)(unit - info->units)};
+		ranges[info->n_ranges++] = (struct unit_range){begin, end, (size_t)(unit - info->units)};
 		unit->has_ranges = true;
 	}
 	return 0;
@@ -280,7 +280,7 @@ static int look_in_units(struct hp_debuginfo *info, uint64_t value, const char *
 	int r = 0;
 
 	for (size_t i = 0; i < info->n_ranges && r == 0; i++) {
-		const struct hp_range *range = &info->ranges[i];
+		const struct unit_range *range = &info->ranges[i];
 		if (value < range->begin || value >= range->end)
 			continue;
 		if ((r = read_codes(info, &info->units[range->unit], err)) == 0)

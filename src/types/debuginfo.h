@@ -11,7 +11,7 @@
 #include "types/die.h"
 
 struct hp_unit;
-struct hp_range;
+struct unit_range;
 struct hp_tag;
 
 struct hp_debuginfo {
@@ -20,7 +20,7 @@ struct hp_debuginfo {
 	Dwarf *dwarf;
 	struct hp_unit *units;
 	size_t n_units;
-	struct hp_range *ranges; /* code of units */
+	struct unit_range *ranges; /* code of units */
 	size_t n_ranges;
 	struct hp_tag *tags; /* by name; made when first needed */
 	size_t n_tags;

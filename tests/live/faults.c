@@ -136,7 +136,7 @@ static int set(void)
 
 	for (int i = 0; i < FUNCTIONS && r == HOTPATCH_OK; i++)
 		r = hotpatch_replace_at(patch, hotpatch_marks_(), "functions", (hotpatch_any)functions[i],
-		                        (hotpatch_any)plus_two);
+		                        (hotpatch_any)plus_two, NULL);
 	if (r == HOTPATCH_OK)
 		r = hotpatch_apply(patch, .timeout_ms = timeout);
 	armed = false; /* the set is freed in any case, and must not disturb what was said */

@@ -225,7 +225,7 @@ static void set(const struct site *site)
 	struct hotpatch *patch = hotpatch_new("set");
 
 	CHECK_OK(hotpatch_replace_at(patch, hotpatch_marks_(), site->name, (hotpatch_any)site->entry,
-	                             (hotpatch_any)twenty));
+	                             (hotpatch_any)twenty, NULL));
 	for (int i = 0; i < 2; i++) {
 		CHECK_OK(hotpatch_apply(patch));
 		check_call(site, 20);
@@ -278,7 +278,7 @@ static void all_together(void)
 	for (i = 0; i < count; i++)
 		if (sites[i].takes == ALWAYS)
 			CHECK_OK(hotpatch_replace_at(patch, hotpatch_marks_(), sites[i].name,
-			                             (hotpatch_any)sites[i].entry, (hotpatch_any)thirty));
+			                             (hotpatch_any)sites[i].entry, (hotpatch_any)thirty, NULL));
 	for (int round = 0; round < 3; round++) {
 		CHECK_OK(hotpatch_apply(patch));
 		for (i = 0; i < count; i++)

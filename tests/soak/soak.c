@@ -381,7 +381,7 @@ static void prepare(void)
 			group->patch[i] = hotpatch_new(group->name);
 			for (int f = group->first; f < group->first + group->n; f++)
 				CHECK_OK(hotpatch_replace_at(group->patch[i], hotpatch_marks_(), functions[f].name,
-				                             functions[f].entry, functions[f].body[i]));
+				                             functions[f].entry, functions[f].body[i], NULL));
 		}
 	}
 }

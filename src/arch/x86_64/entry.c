@@ -8,6 +8,8 @@
  * executes the second byte of the jump alone. So only distances are used whose low byte is harmless alone at a function
  * entry: F8 (clc) from a prefix of 6, F9 (stc) from one of 5, and with CET F5 (cmc) from one of 5. The others up to 16
  * trap or crash; with CET a prefix of 6 gives F4, hlt.
+ *
+ * A function that is not prepared takes E9 rel32 to the landing over its first instructions, behind an endbr64.
  * (Intel SDM volume 2: CLC, STC, CMC; the flags are not preserved across calls, psABI section 3.2.1.)
  */
 #include <string.h>
@@ -15,6 +17,7 @@
 #include "arch/arch.h"
 
 enum { NOP = 0x90, INT3 = 0xcc, JMP_SHORT = 0xeb, JMP_NEAR = 0xe9 };
+enum { SHORT_SIZE = 2, NEAR_SIZE = 5 };
 
 static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
 
@@ -46,16 +49,34 @@ enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, co
 		.prefix_at = (int8_t)-prefix,
 		.prefix_len = prefix,
 		.jump_at = jump_at,
-		.body_at = jump_at + HP_JUMP_SIZE,
+		.jump_len = SHORT_SIZE,
+		.body_at = jump_at + SHORT_SIZE,
 		.far = prefix == 5,
 		.cet = cet,
 	};
 	memcpy(entry.old_prefix, before + n_before - prefix, prefix);
-	memcpy(entry.old_jump, at + jump_at, HP_JUMP_SIZE);
+	memcpy(entry.old_jump, at + jump_at, SHORT_SIZE);
 	entry.new_jump[0] = JMP_SHORT;
-	entry.new_jump[1] = (uint8_t)(0 - (prefix + jump_at + HP_JUMP_SIZE));
+	entry.new_jump[1] = (uint8_t)(0 - (prefix + jump_at + SHORT_SIZE));
 	*ret_entry = entry;
 	return HP_ENTRY_PREPARED;
+}
+
+bool hp_arch_entry_over(const uint8_t *at, struct hp_entry *ret_entry)
+{
+	bool cet = memcmp(at, endbr64, sizeof(endbr64)) == 0;
+	uint8_t jump_at = cet ? sizeof(endbr64) : 0;
+	struct hp_entry entry = {
+		.prefix_at = (int8_t)jump_at,
+		.jump_at = jump_at,
+		.jump_len = NEAR_SIZE,
+		.body_at = jump_at,
+		.unprepared = true,
+	};
+	memcpy(entry.old_jump, at + jump_at, NEAR_SIZE);
+	entry.new_jump[0] = JMP_NEAR;
+	*ret_entry = entry;
+	return true;
 }
 
 static bool distance(uintptr_t from, uintptr_t to, uint8_t *ret_bytes)
@@ -70,6 +91,8 @@ static bool distance(uintptr_t from, uintptr_t to, uint8_t *ret_bytes)
 
 bool hp_arch_entry_aim(struct hp_entry *plan, uintptr_t entry, uintptr_t slot, uintptr_t landing)
 {
+	if (plan->unprepared)
+		return distance(entry + plan->jump_at + NEAR_SIZE, landing, plan->new_jump + 1);
 	if (plan->far) {
 		plan->new_prefix[0] = JMP_NEAR;
 		return distance(entry, landing, plan->new_prefix + 1);
