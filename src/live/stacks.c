@@ -360,6 +360,32 @@ static bool is_native(uintptr_t sp, uintptr_t top)
 	return top == 0 || (sp <= top && top - sp < 256 * 1024);
 }
 
+/* Where a walk was lost, the words above may tell what the thread is probably in: for the sentence, not for the answer.
+ */
+static void guess(const struct hp_codes *codes, uintptr_t sp, uintptr_t top, struct window *window,
+                  struct hp_walk *walk)
+{
+	uintptr_t end = top > sp && top - sp < STRETCH_MAX ? top : sp + sizeof(window->words), word;
+	for (uintptr_t at = sp & ~(sizeof(word) - 1); at < end && window_read(at, &word, window); at += sizeof(word)) {
+		const struct hp_code *code = find(codes, word, true);
+		if (!code || code->owner == HP_OWNER_GATE)
+			continue;
+		size_t last = walk->n_frames < HP_FRAMES_MAX ? walk->n_frames++ : HP_FRAMES_MAX - 1;
+		walk->frames[last] = word;
+		walk->owner = code->owner;
+		walk->guessed = true;
+		return;
+	}
+}
+
+static enum hp_answer lost(const struct hp_codes *codes, const struct hp_regs *regs, uintptr_t top,
+                           struct window *window, struct hp_walk *walk)
+{
+	if (walk)
+		guess(codes, regs->value[HP_REG_SP], top, window, walk);
+	return HP_UNKNOWN;
+}
+
 enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *start, uintptr_t top,
                              struct hp_walk *walk)
 {
@@ -370,6 +396,7 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 	if (walk) {
 		walk->n_frames = 0;
 		walk->owner = HP_OWNER_NONE;
+		walk->guessed = false;
 	}
 	for (int i = 0; i < WALK_MAX; i++) {
 		uintptr_t ip = regs.value[HP_REG_IP];
@@ -388,7 +415,7 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 		if (stepped == HP_CFI_OUTERMOST && is_native(regs.value[HP_REG_SP], top))
 			return answer;
 		if (stepped != HP_CFI_STEPPED)
-			return answer == HP_IN ? HP_IN : HP_UNKNOWN;
+			return answer == HP_IN ? HP_IN : lost(codes, &regs, top, &window, walk);
 	}
 	return HP_UNKNOWN;
 }

@@ -82,6 +82,7 @@ enum hp_answer hp_stack_scan_own(const struct hp_codes *codes, uintptr_t frame, 
 
 struct hp_walk {
 	uint32_t owner;                  /* of the innermost frame that is inside, if HP_IN */
+	bool guessed;                    /* if HP_UNKNOWN: owner and the last frame are a word found on the stack */
 	size_t n_frames;                 /* recorded, innermost first */
 	uintptr_t frames[HP_FRAMES_MAX]; /* instruction pointer and return addresses */
 };

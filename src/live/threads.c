@@ -213,6 +213,7 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	thread->polls = false;
 	thread->looks = 0;
 	thread->walk.n_frames = 0;
+	thread->walk.guessed = false;
 	thread->walk.owner = HP_OWNER_GATE; /* nobody's whose name is told, until a walk finds one */
 	thread->asked = 0;
 	thread->asks = 0;
@@ -289,7 +290,7 @@ bool hp_threads_any_told(const struct hp_threads *threads)
 	for (size_t i = 0; i < threads->n; i++) {
 		const struct hp_thread *thread = &threads->v[i];
 		if (thread->verdict != HP_VERDICT_OUT && thread->walk.n_frames > 0 &&
-		    thread->walk.owner != HP_OWNER_NONE)
+		    thread->walk.owner != HP_OWNER_NONE && !thread->walk.guessed)
 			return true;
 	}
 	return false;
