@@ -123,6 +123,12 @@ struct hp_inspector {
 	int (*parts)(const struct hp_module *module, uint64_t value, struct hp_extent *ret_parts, size_t max,
 	             size_t *ret_count, struct hp_err *err);
 
+	/* The same for a file without a symbol table, from live code: what the function may jump to (flow->parts[0]; jump is of no
+	 * matter) is taken for a part of it, unless it is known to be a function. More than is needed is safe. HOTPATCH_ENOSYM where
+	 * it cannot be seen where control goes. */
+	int (*exits)(const struct hp_module *module, uint64_t bias, const struct hp_flow *flow,
+	             struct hp_range *ret_parts, size_t max, size_t *ret_count, struct hp_err *err);
+
 	/* Whether the functions at two addresses have one type: return type, parameters, varargs, qualifiers, and the
 	 * layout of every struct, union and enum reached, through pointers too. HOTPATCH_ETYPE with the first
 	 * difference named, HOTPATCH_ENOTYPE where one side has no type information. */

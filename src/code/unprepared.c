@@ -7,7 +7,7 @@
 #include "code/text.h"
 
 /* Whose writes are undone in what the proof reads; the plan is made by one caller at a time. */
-static void (*undo)(uintptr_t at, uint8_t *bytes, size_t n);
+static hp_undo undo_writes;
 
 static bool function_at(uintptr_t address, struct hp_range *ret_function)
 {
@@ -22,7 +22,7 @@ static void read_original(uintptr_t at, uint8_t *bytes, size_t n)
 {
 	if (!hp_text_read(at, bytes, n))
 		memset(bytes, hp_arch_breakpoint, n);
-	undo(at, bytes, n);
+	undo_writes(at, bytes, n);
 }
 
 /* The image's segments, code apart from the rest. */
@@ -44,9 +44,45 @@ static void sort_segments(const struct hp_mapped *image, struct ranges *ranges)
 	}
 }
 
-int hp_unprepared_plan(uintptr_t entry, const char *name, const struct hp_range *parts, size_t n_parts,
-                       void (*original)(uintptr_t at, uint8_t *bytes, size_t n), struct hp_entry *ret_plan,
-                       struct hp_displaced *ret_displaced, struct hp_err *err)
+/* What the plugin is told; the ranges are to live as long. */
+static struct hp_flow make_flow(uintptr_t entry, const char *name, hp_undo undo, struct ranges *ranges)
+{
+	sort_segments(hp_mapped_find(entry), ranges);
+	undo_writes = undo;
+	return (struct hp_flow){
+		.name = name,
+		.entry = entry,
+		.text = ranges->text,
+		.n_text = ranges->n_text,
+		.data = ranges->data,
+		.n_data = ranges->n_data,
+		.generation = hp_mapped_generation(),
+		.function_at = function_at,
+		.read = read_original,
+		.memory = hp_memory_read,
+	};
+}
+
+int hp_unprepared_exits(uintptr_t entry, const char *name, struct hp_range own, hp_undo undo,
+                        struct hp_range *ret_parts, size_t max, size_t *ret_count, struct hp_err *err)
+{
+	const struct hp_inspector *inspector;
+	struct ranges ranges;
+	const struct hp_mapped *image = hp_mapped_find(entry);
+	struct hp_module module = hp_module_of(image);
+	int error = hp_inspector_load(&inspector, err);
+	if (error)
+		return error;
+	if (!inspector->exits)
+		return hp_err_set(err, HOTPATCH_ENOSYM, "a static executable is not decoded");
+	struct hp_flow flow = make_flow(entry, name, undo, &ranges);
+	flow.parts = &own;
+	flow.n_parts = 1;
+	return inspector->exits(&module, image->bias, &flow, ret_parts, max, ret_count, err);
+}
+
+int hp_unprepared_plan(uintptr_t entry, const char *name, const struct hp_range *parts, size_t n_parts, hp_undo undo,
+                       struct hp_entry *ret_plan, struct hp_displaced *ret_displaced, struct hp_err *err)
 {
 	const struct hp_inspector *inspector;
 	struct ranges ranges;
@@ -63,24 +99,11 @@ int hp_unprepared_plan(uintptr_t entry, const char *name, const struct hp_range 
 		return hp_err_set(err, HOTPATCH_ENOTPREPARED,
 		                  "'%s' is not prepared for patching, which functions of a static executable must be",
 		                  name);
-	sort_segments(hp_mapped_find(entry), &ranges);
-	undo = original;
-	struct hp_flow flow = {
-		.name = name,
-		.entry = entry,
-		.jump = entry + plan.jump_at,
-		.jump_size = plan.jump_len,
-		.parts = parts,
-		.n_parts = n_parts,
-		.text = ranges.text,
-		.n_text = ranges.n_text,
-		.data = ranges.data,
-		.n_data = ranges.n_data,
-		.generation = hp_mapped_generation(),
-		.function_at = function_at,
-		.read = read_original,
-		.memory = hp_memory_read,
-	};
+	struct hp_flow flow = make_flow(entry, name, undo, &ranges);
+	flow.jump = entry + plan.jump_at;
+	flow.jump_size = plan.jump_len;
+	flow.parts = parts;
+	flow.n_parts = n_parts;
 	error = inspector->displace(&flow, ret_displaced, err);
 	if (error)
 		return error;

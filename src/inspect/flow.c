@@ -220,7 +220,29 @@ static bool words_lead(const struct hp_flow *flow)
 /* What the decoding of a function found. */
 struct findings {
 	bool into_window, to_entry, indirect, undecoded, by_table;
+	struct exits {
+		uintptr_t *v; /* NULL where nobody asks */
+		size_t n, max;
+		bool hidden; /* more, or through a register */
+	} exits;
 };
+
+static void note_exit(const struct hp_flow *flow, const ZydisDecodedInstruction *in, uintptr_t target,
+                      struct exits *exits)
+{
+	if (is_indirect_jump(in)) /* a jump through a word of the linkage table goes to a function */
+		exits->hidden |= !is_relative(in);
+	if (!is_direct(in) || in->meta.category == ZYDIS_CATEGORY_CALL ||
+	    (target >= flow->parts[0].low && target < flow->parts[0].high))
+		return;
+	for (size_t i = 0; i < exits->n; i++)
+		if (exits->v[i] == target)
+			return;
+	if (exits->n < exits->max)
+		exits->v[exits->n++] = target;
+	else
+		exits->hidden = true;
+}
 
 static void note_instruction(const struct hp_flow *flow, const ZydisDecodedInstruction *in, uintptr_t address,
                              struct findings *found)
@@ -232,6 +254,8 @@ static void note_instruction(const struct hp_flow *flow, const ZydisDecodedInstr
 		found->to_entry |= !calls && (target == flow->entry || target == flow->jump);
 	}
 	found->indirect |= is_indirect_jump(in);
+	if (found->exits.v)
+		note_exit(flow, in, branch_target(in, address), &found->exits);
 	if (in->mnemonic == ZYDIS_MNEMONIC_LEA && is_relative(in))
 		found->by_table |= table_leads(flow, operand_target(in, address));
 }
@@ -280,6 +304,18 @@ static int check_function(const struct hp_flow *flow, struct hp_err *err)
 		return refuse(flow, err, "it jumps to its own entry");
 	if (found.into_window || found.by_table || (found.indirect && words_lead(flow)))
 		return refuse(flow, err, "it jumps into the bytes the jump needs");
+	return 0;
+}
+
+int hp_flow_exits(const struct hp_flow *flow, uintptr_t *ret_targets, size_t max, size_t *ret_count, struct hp_err *err)
+{
+	struct findings found = {.exits = {.v = ret_targets, .max = max}};
+	int error = read_range(flow, flow->parts[0], &found, err);
+	if (error)
+		return error;
+	if (found.undecoded || found.exits.hidden)
+		return hp_err_set(err, HOTPATCH_ENOSYM, "it jumps through a register, or to too many places");
+	*ret_count = found.exits.n;
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "live/ask.h"
 #include "live/masks.h"
 #include "live/registry.h"
 #include "live/survey.h"
@@ -67,10 +68,12 @@ static void hand_on(int signo, siginfo_t *info, void *context)
 static void handler(int signo, siginfo_t *info, void *context)
 {
 	struct hp_site *site = info->si_code > 0 ? site_at_jump(hp_arch_trap_address(context)) : NULL;
-	if (site)
-		hp_arch_trap_resume(context, atomic_load(site->cell.slot));
-	else
+	if (!site) {
 		hand_on(signo, info, context);
+		return;
+	}
+	hp_arch_trap_resume(context, atomic_load(site->cell.slot));
+	hp_ask_volunteer(context);
 }
 
 static bool is_ours(const struct sigaction *action)

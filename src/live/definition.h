@@ -17,7 +17,7 @@
 #include "base/err.h"
 #include "live/stacks.h"
 
-enum { HP_PARTS_MAX = 4 };
+enum { HP_PARTS_MAX = 8 };
 
 struct hp_parts {
 	struct {

@@ -41,8 +41,7 @@ static enum hp_entry_kind read_entry(uintptr_t entry, struct hp_entry *plan)
 	return hp_arch_entry_read(at - room, room, at, plan);
 }
 
-/* Of a site whose entry is redirected the proof for a neighbour is shown what was there before. */
-static void undo_writes(uintptr_t at, uint8_t *bytes, size_t n)
+void hp_site_undo_writes(uintptr_t at, uint8_t *bytes, size_t n)
 {
 	const struct hp_site *site = hp_site_at(at);
 	if (site && site->redirected && n >= site->plan.jump_at + (size_t)site->plan.jump_len)
@@ -56,25 +55,27 @@ static int plan_unprepared(struct hp_site *site, const struct hp_named *named, s
 	const struct hp_parts *known = &site->original.parts;
 	struct hp_displaced displaced;
 	if (hp_definition_uses(site->entry))
-		return hp_err_set(err, HOTPATCH_ENOTPREPARED,
-		                  "'%s' is not prepared for patching, and cannot be patched as it is: it is the body of "
-		                  "another function's definition",
-		                  named->name);
+		return hp_err_set(
+			err, HOTPATCH_ENOTPREPARED,
+			"'%s' is not prepared for patching, and cannot be patched as it is: it is the body of "
+			"another function's definition",
+			named->name);
 	for (size_t i = 0; i < known->n; i++)
 		parts[i] = (struct hp_range){known->v[i].low, known->v[i].high};
-	int error = hp_unprepared_plan(site->entry, named->name, parts, known->n, undo_writes, &site->plan, &displaced,
-	                               err);
+	int error = hp_unprepared_plan(site->entry, named->name, parts, known->n, hp_site_undo_writes, &site->plan,
+	                               &displaced, err);
 	return error ? error
 	             : hp_displaced_new(named->name, site->entry + site->plan.jump_at, &displaced, &site->copy, err);
 }
 
 static int refuse_unprepared(uintptr_t entry, const char *name, struct hp_err *err)
 {
-	return hp_err_set(err, HOTPATCH_ENOTPREPARED,
-	                  "'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
-	                  "-fpatchable-function-entry=8,6 (with -fcf-protection: 7,5), or have it patched as it is with "
-	                  ".unprepared",
-	                  name, hp_mapped_find(entry)->name);
+	return hp_err_set(
+		err, HOTPATCH_ENOTPREPARED,
+		"'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
+		"-fpatchable-function-entry=8,6 (with -fcf-protection: 7,5), or have it patched as it is with "
+		".unprepared",
+		name, hp_mapped_find(entry)->name);
 }
 
 static int plan_entry(struct hp_site *site, const struct hp_named *named, struct hp_err *err)
@@ -369,7 +370,8 @@ static void note_jump(struct hp_site *site)
 /* Whether writing the prefix has shown that the jump can be written: it has if both lie on one page. */
 static bool jump_shares_page(const struct hp_site *site)
 {
-	return (prefix_address(site) ^ (hp_site_jump(site) + site->plan.jump_len - 1u)) < (uintptr_t)sysconf(_SC_PAGESIZE);
+	return (prefix_address(site) ^ (hp_site_jump(site) + site->plan.jump_len - 1u)) <
+	       (uintptr_t)sysconf(_SC_PAGESIZE);
 }
 
 /* Nobody executes a prefix before the jump leads there. Whatever may fail (a page that cannot be copied, a policy)
@@ -448,7 +450,8 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 	if (hp_barrier_code(&ignored) == 0)
 		undo_bytes(sites, n, 1, text);
 	for (size_t i = 0; i < n; i++)
-		if (!sites[i]->plan.unprepared && (sites[i]->prefix_set || sites[i]->second_set) && !sites[i]->redirected)
+		if (!sites[i]->plan.unprepared && (sites[i]->prefix_set || sites[i]->second_set) &&
+		    !sites[i]->redirected)
 			add_unclean(sites[i]);
 }
 

@@ -71,6 +71,9 @@ struct hp_named {
 int hp_site_get(uintptr_t entry, const struct hp_named *named, struct hp_site **ret_site,
                 struct hp_err *err) HP_MUST_CHECK;
 
+/* Undoes in a copy of n bytes of the function that begins at `at` what was written to its entry: hp_undo. */
+void hp_site_undo_writes(uintptr_t at, uint8_t *bytes, size_t n);
+
 /* Where the function's own code begins, past any redirection: the entry itself if it cannot be redirected. */
 int hp_site_own_code(uintptr_t entry, const struct hp_named *named, uintptr_t *ret_target,
                      struct hp_err *err) HP_MUST_CHECK;

@@ -14,6 +14,7 @@
  */
 #include "check.h"
 
+#include <dlfcn.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -165,6 +166,21 @@ static void of_libc(void)
 	CHECK_INT(call_getpid(), getppid());
 	CHECK_OK(hotpatch_restore(getpid));
 	CHECK_INT(call_getpid(), syscall(SYS_getpid));
+}
+
+/* Of a file without symbols what a function may jump to is taken for a part of it. */
+static void of_stripped_library(void)
+{
+	void *library = dlopen("./unprepared.libA.so", RTLD_NOW);
+	function tail = library ? (function)dlsym(library, "tail") : NULL;
+	function by_pointer = library ? (function)dlsym(library, "by_pointer") : NULL;
+
+	if (!tail || !by_pointer)
+		FAIL("the library cannot be loaded: %s", dlerror());
+	each_kind(tail, "tail", 3, 4);
+	each_kind(tail, "tail", 300, 4);
+	CHECK_CODE(hotpatch_fn(by_pointer, body, .unprepared = true), HOTPATCH_ENOSYM);
+	CHECK_SAYS("no symbol table");
 }
 
 /* -- The program's own handler ---------------------------------------------------------------------------------------
@@ -393,6 +409,7 @@ int main(void)
 	CHECK_INT(jumps_elsewhere(1, 1), 6);
 	refusals();
 	of_libc();
+	of_stripped_library();
 	with_own_handler();
 	signal(SIGUSR1, nothing);
 	refused_while_blocked(NULL, "blocks SIGTRAP");
