@@ -58,7 +58,7 @@ struct hp_range {
 struct hp_flow {
 	const char *name; /* to say */
 	uintptr_t entry, jump; /* of the function; where the jump is to be written */
-	size_t jump_size;
+	size_t jump_size; /* bytes that are written: 1 where those behind stay as they are */
 	const struct hp_range *parts; /* all its code, the one with the entry first */
 	size_t n_parts;
 	const struct hp_range *text, *data; /* of the image: what may be executed; what may be read and is not code */

@@ -154,9 +154,10 @@ static int find_extents(const struct hp_fde *fde, const char *name, struct hp_ra
 	int error = hp_inspector_load(&inspector, err);
 	if (!error)
 		error = inspector->parts(&module, fde->begin - image->bias, extents, HP_PARTS_MAX - 1, ret_n, err);
+	struct hp_range own = {fde->begin, fde->end};
+	struct hp_function function = {fde->begin, name, &own, 1, hp_site_undo_writes};
 	if (error == HOTPATCH_ENOSYM && !fde->has_lsda &&
-	    hp_unprepared_exits(fde->begin, name, (struct hp_range){fde->begin, fde->end}, hp_site_undo_writes, ret,
-	                        HP_PARTS_MAX - 1, ret_n, &ignored) == 0)
+	    hp_unprepared_exits(&function, ret, HP_PARTS_MAX - 1, ret_n, &ignored) == 0)
 		return 0;
 	for (size_t i = 0; !error && i < *ret_n; i++)
 		ret[i] = (struct hp_range){extents[i].begin + image->bias, extents[i].end + image->bias};
@@ -199,6 +200,16 @@ int hp_function_parts(uintptr_t entry, const char *name, const struct hotpatch_m
 /* All there are, but for originals. Protected by all_lock, which is innermost. */
 static struct hp_definition *all;
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void hp_definitions_lock(void)
+{
+	pthread_mutex_lock(&all_lock);
+}
+
+void hp_definitions_unlock(void)
+{
+	pthread_mutex_unlock(&all_lock);
+}
 
 static void enlist(struct hp_definition *definition)
 {

@@ -59,6 +59,10 @@ int hp_definition_new_closure(hotpatch_any body, const struct hp_named *named, v
  * redirected if it was not prepared for it. */
 bool hp_definition_uses(uintptr_t entry);
 
+/* Held across fork, so that the child's is free. */
+void hp_definitions_lock(void);
+void hp_definitions_unlock(void);
+
 /* All the code a thread may be in while it runs the definition. HOTPATCH_ENOMEM. */
 int hp_definition_add_code(const struct hp_definition *definition, struct hp_codes *codes, uint32_t owner,
                            struct hp_err *err) HP_MUST_CHECK;

@@ -8,6 +8,7 @@
 #include "base/inspector.h"
 #include "base/mapped.h"
 #include "code/displaced.h"
+#include "code/pun.h"
 #include "code/unprepared.h"
 #include "live/registry.h"
 
@@ -62,8 +63,8 @@ static int plan_unprepared(struct hp_site *site, const struct hp_named *named, s
 			named->name);
 	for (size_t i = 0; i < known->n; i++)
 		parts[i] = (struct hp_range){known->v[i].low, known->v[i].high};
-	int error = hp_unprepared_plan(site->entry, named->name, parts, known->n, hp_site_undo_writes, &site->plan,
-	                               &displaced, err);
+	struct hp_function function = {site->entry, named->name, parts, known->n, hp_site_undo_writes};
+	int error = hp_unprepared_plan(&function, &site->plan, &site->pun, &displaced, err);
 	return error ? error
 	             : hp_displaced_new(named->name, site->entry + site->plan.jump_at, &displaced, &site->copy, err);
 }
@@ -163,6 +164,8 @@ static int site_give_cell(struct hp_site *site, struct hp_err *err)
 	atomic_store(site->cell.slot, site->original.target);
 	atomic_store(&site->before, site->original.target);
 	atomic_store(&site->after, site->original.target);
+	if (site->pun && (error = hp_pun_fill(site->pun, (uintptr_t)site->cell.slot, err)) != 0)
+		return error;
 	if (!hp_arch_entry_aim(&site->plan, site->entry, (uintptr_t)site->cell.slot, site->cell.code + HP_CELL_LANDING))
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no slot lies within reach of '%s'", site->name);
 	return 0;
@@ -247,7 +250,7 @@ void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, siz
 
 static bool wants_undo(const struct hp_site *site)
 {
-	return !site->plan.unprepared && (site->redirected || site->second_set) && site->n_layers == 0;
+	return !site->plan.breakpoint && (site->redirected || site->second_set) && site->n_layers == 0;
 }
 
 /* The code of an entry: the prefix, perhaps a landing instruction, the jump. */
@@ -340,10 +343,10 @@ int hp_sites_check(struct hp_site *const *sites, size_t n, struct hp_err *err)
 	return error ? error : reader_flush(&reader, err);
 }
 
-/* What hp_sites_redirect is to do: unprepared functions take another way. */
+/* What hp_sites_redirect is to do: others take a breakpoint. */
 static bool wants_jump(const struct hp_site *site)
 {
-	return !site->redirected && !site->plan.unprepared;
+	return !site->redirected && !site->plan.breakpoint;
 }
 
 /* Writes one byte of every jump that is not there yet. */
@@ -351,7 +354,7 @@ static int write_jumps(struct hp_site *const *sites, size_t n, size_t byte, stru
 {
 	int error = 0;
 	for (size_t i = 0; i < n && !error; i++)
-		if (wants_jump(sites[i]))
+		if (wants_jump(sites[i]) && !(byte > 0 && sites[i]->pun))
 			error = hp_text_write(text, hp_site_jump(sites[i]) + byte, &sites[i]->plan.new_jump[byte], 1,
 			                      err);
 	return error;
@@ -364,7 +367,7 @@ static void note_jump(struct hp_site *site)
 	if (!hp_text_read(hp_site_jump(site), jump, site->plan.jump_len))
 		return;
 	site->redirected = jump[0] == site->plan.new_jump[0];
-	site->second_set = jump[1] == site->plan.new_jump[1];
+	site->second_set = !site->pun && jump[1] == site->plan.new_jump[1];
 }
 
 /* Whether writing the prefix has shown that the jump can be written: it has if both lie on one page. */
@@ -383,7 +386,7 @@ static int write_prefix(struct hp_site *site, struct hp_text *text, struct hp_er
 	if (!site->prefix_set) {
 		atomic_store(site->cell.slot, site->original.target);
 		error = hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, err);
-		site->prefix_set = !error;
+		site->prefix_set = !error && plan->prefix_len > 0;
 		if (error && hp_text_write(text, prefix_address(site), plan->old_prefix, plan->prefix_len, NULL) != 0)
 			return error; /* nobody comes there: it stays until it is written again */
 	}
@@ -424,7 +427,7 @@ static void forget_redirected(void)
 static void undo_byte(struct hp_site *site, size_t byte, struct hp_text *text)
 {
 	/* the second only where the first is no jump */
-	if (byte == 0 || !site->redirected)
+	if (byte == 0 || (!site->redirected && !site->pun))
 		(void)!hp_text_write(text, hp_site_jump(site) + byte, &site->plan.old_jump[byte], 1, NULL);
 	note_jump(site);
 }
@@ -483,7 +486,7 @@ int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *te
 		return error;
 	error = write_entries(sites, n, text, err);
 	for (size_t i = 0; i < n; i++) {
-		if (sites[i]->plan.unprepared)
+		if (sites[i]->plan.breakpoint)
 			continue;
 		if (error)
 			note_jump(sites[i]);
@@ -551,7 +554,8 @@ static int mend(struct hp_site *site, void *arg)
 		return 0; /* what the parent could write the child can, or the site's next check says so */
 	site->prefix_set = !plan->unprepared;
 	site->trapping = false;
-	site->redirected = site->second_set = site->n_layers > 0;
+	site->redirected = site->n_layers > 0;
+	site->second_set = site->redirected && !site->pun;
 	if (!site->redirected && site->prefix_set)
 		add_unclean(site);
 	return 0;

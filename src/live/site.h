@@ -40,6 +40,7 @@ struct hp_site {
 	struct hp_cell cell;
 	struct hp_definition original; /* body: the entry; target: behind the jump */
 	uintptr_t copy;                /* of the instructions under the jump of an unprepared function; else 0 */
+	uintptr_t pun;                 /* its landing, where only the jump's first byte is written; else 0 */
 	bool redirected;               /* the jump is written, at least its first byte */
 	bool trapping;                 /* a breakpoint stands in its place (breakpoint.h) */
 	bool second_set;               /* its second byte stays, harmless, behind a jump that was undone */
