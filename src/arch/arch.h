@@ -152,6 +152,18 @@ static inline void hp_arch_pause(void)
 #endif
 }
 
+/* Executes a serialising instruction: what the thread executes next is fetched anew (Intel SDM vol. 3, 9.3; AMD APM
+ * vol. 2, 7.6.4; Arm ARM, B2.2.5). */
+static inline void hp_arch_serialise(void)
+{
+#if defined(__x86_64__)
+	unsigned a = 0, b, c = 0, d;
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d) : : "memory");
+#elif defined(__aarch64__)
+	__asm__ volatile("isb" : : : "memory");
+#endif
+}
+
 /* futex(FUTEX_WAIT_PRIVATE) on word as the gate waits: a thread blocked in it has hp_gate_waiting as its instruction
  * pointer, one that was interrupted there by a signal hp_gate_calling, and `frame` lies at its stack pointer. */
 void hp_gate_wait(const uint32_t *word, uint32_t value, const struct hp_gate_frame *frame);

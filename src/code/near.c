@@ -213,6 +213,7 @@ bool hp_near_contains(uintptr_t address)
 struct landing {
 	struct landing *next;
 	uintptr_t address;
+	bool used; /* it has been executed: a processor may remember what was there */
 };
 
 static struct landing *landings_free, *landings_spare;            /* spare: records without a landing */
@@ -240,14 +241,14 @@ static int landings_add(struct hp_err *err)
 		return hp_err_system(err, HOTPATCH_ENOMEM, errno, "no executable memory for the landing of a closure");
 	}
 	for (size_t i = 0; i < count; i++) {
-		records[i] = (struct landing){landings_free, (uintptr_t)page + i * HP_CLOSURE_CODE};
+		records[i] = (struct landing){landings_free, (uintptr_t)page + i * HP_CLOSURE_CODE, false};
 		landings_free = &records[i];
 	}
 	return 0;
 }
 
 /* Takes a free landing off its list; its record goes to the spare ones until it is given back. */
-static int landing_take(uintptr_t *ret_address, struct hp_err *err)
+static int landing_take(uintptr_t *ret_address, bool *ret_used, struct hp_err *err)
 {
 	pthread_mutex_lock(&landings_lock);
 	int error = landings_free ? 0 : landings_add(err);
@@ -257,6 +258,7 @@ static int landing_take(uintptr_t *ret_address, struct hp_err *err)
 		landing->next = landings_spare;
 		landings_spare = landing;
 		*ret_address = landing->address;
+		*ret_used = landing->used;
 	}
 	pthread_mutex_unlock(&landings_lock);
 	return error;
@@ -270,29 +272,40 @@ void hp_landing_free(uintptr_t address)
 	struct landing *landing = landings_spare; /* as many records are spare as landings are taken */
 	landings_spare = landing->next;
 	landing->address = address;
+	landing->used = true;
 	landing->next = landings_free;
 	landings_free = landing;
 	pthread_mutex_unlock(&landings_lock);
 }
 
+static int landing_write(uintptr_t address, const uint8_t code[HP_CLOSURE_CODE], struct hp_err *err)
+{
+	struct hp_text text;
+	hp_text_open(&text);
+	int error = hp_text_write(&text, address, code, HP_CLOSURE_CODE, err);
+	hp_text_close(&text);
+	return error;
+}
+
+/* A used place has held another landing, which a processor may still remember. Where the kernel does not make it
+ * forget, the place is left alone for good and the next one taken: threads are not asked by who may not have the turn.
+ */
 int hp_landing_new(uintptr_t context, uintptr_t body, ptrdiff_t tls_offset, uintptr_t *ret_landing, struct hp_err *err)
 {
 	uint8_t code[HP_CLOSURE_CODE];
 	uintptr_t address;
-	struct hp_text text;
-	int error = landing_take(&address, err);
-	if (error)
-		return error;
+	bool used = false;
 	hp_arch_closure_fill(code, context, body, tls_offset);
-	hp_text_open(&text);
-	error = hp_text_write(&text, address, code, sizeof(code), err);
-	hp_text_close(&text);
-	if (!error)
-		error = hp_barrier_code(
-			err); /* the place may have held another landing, which a processor still remembers */
-	if (error)
-		hp_landing_free(address);
-	else
-		*ret_landing = address;
-	return error;
+	do {
+		int error = landing_take(&address, &used, err);
+		if (error)
+			return error;
+		error = landing_write(address, code, err);
+		if (error) {
+			hp_landing_free(address);
+			return error;
+		}
+	} while (used && !hp_text_barrier());
+	*ret_landing = address;
+	return 0;
 }

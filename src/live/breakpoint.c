@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "live/ask.h"
+#include "live/barrier.h"
 #include "live/masks.h"
 #include "live/registry.h"
 #include "live/survey.h"

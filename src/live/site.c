@@ -10,6 +10,7 @@
 #include "code/displaced.h"
 #include "code/pun.h"
 #include "code/unprepared.h"
+#include "live/barrier.h"
 #include "live/registry.h"
 
 /* -- Recognising an entry ---------------------------------------------------------------------------------------- */

@@ -380,6 +380,12 @@ static enum state read_state(const struct hp_threads *threads, int tid, uintptr_
 	return *ret_ip || *ret_sp ? STATE_BLOCKED : STATE_GONE; /* a first thread that has exited has no registers */
 }
 
+bool hp_thread_is_gone(const struct hp_threads *threads, int tid)
+{
+	uintptr_t ip = 0, sp = 0;
+	return read_state(threads, tid, &ip, &sp) == STATE_GONE;
+}
+
 void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer)
 {
 	switch (answer) {

@@ -253,7 +253,8 @@ static bool drain_and_decide(struct transition *t, uint64_t deadline)
 	bool one_look = t->request->mode == HOTPATCH_TRY;
 	for (;;) {
 		uint32_t passes = hp_gate_passes();
-		if (!hp_ask_all(t->threads, &t->codes, &(struct hp_patience){deadline, one_look, true}))
+		if (!hp_ask_all(t->threads, &t->codes,
+		                &(struct hp_patience){.deadline = deadline, .one_look = one_look, .gated = true}))
 			return false;
 		if (!stacks_are_clear(t))
 			return false;
@@ -378,7 +379,7 @@ static bool wait_until_left(struct transition *t, bool self_active)
 	if (listed) {
 		hp_ask_begin(t->threads, &t->codes);
 		left = hp_ask_all(t->threads, &t->codes,
-		                  &(struct hp_patience){t->request->deadline, self_active, false}) &&
+		                  &(struct hp_patience){.deadline = t->request->deadline, .one_look = self_active}) &&
 		       !self_active && stacks_are_clear(t);
 		hp_ask_end(t->threads);
 	}
