@@ -200,6 +200,18 @@ struct hotpatch_info {
 	bool current;           /* calls take this definition now */
 };
 
+/* A library or closure that hotpatch_reclaim has kept, and what refers to it; valid during the callback only. */
+struct hotpatch_kept {
+	const char *what;     /* path of the library; name of the function that the closure was on */
+	const char *reason;   /* a sentence */
+	const char *place;    /* where the word lies: image, mapping ("[heap]"), or "the stack of thread 71"; "" in none */
+	uintptr_t address;    /* of the word; 0 if it is none in memory */
+	uintptr_t target;     /* what it points to; 0 if not known */
+	const char *function; /* that lies there, "" where none is known */
+	size_t offset;        /* of target in function, bytes */
+	int thread;           /* whose stack or registers, or 0 */
+};
+
 /* Where this image's marked functions lie; an argument of the macros below, made by hotpatch_marks_(). */
 struct hotpatch_marks {
 	const char *patchable, *patchable_end, *patch, *patch_end;
@@ -246,8 +258,15 @@ int hotpatch_stack_remove(const void *base);
  * program handles it already, HOTPATCH_EINVAL if it is no real-time signal. */
 int hotpatch_set_signal(int signo);
 
-/* Runs the destructors of closures that were replaced while in use (DRAIN, FORCE) and have been left since. Returns how
- * many are still in use, or may be. */
+/* Frees what was replaced and is not needed any more: runs the destructors of closures that were replaced while in use
+ * (DRAIN, FORCE) and have been left since, and unloads libraries (hotpatch_lib, _replace_lib, _load) of which no
+ * definition is on a function, in a set or still run, and that nothing else refers to: no word of memory, no register, no
+ * signal handler, timer or epoll descriptor points into them. Returns how many of both are kept.
+ *
+ * Memory is searched once while the program runs, and if nothing was found a second time while all other threads are
+ * held, at most stall_ms; sleeping threads are woken for it, and their system calls begin again. A library's
+ * destructors run in the calling thread, and cannot change anything. Pointers that a program has packed, offset or
+ * written elsewhere (pipes, files) are not seen. */
 int hotpatch_reclaim(void);
 
 /* What the macros below call. */
@@ -271,6 +290,8 @@ int hotpatch_apply_with(struct hotpatch *patch, const struct hotpatch_options *o
 int hotpatch_revert_with(struct hotpatch *patch, const struct hotpatch_options *options);
 int hotpatch_load_at(const struct hotpatch_marks *marks, const char *path, const struct hotpatch_options *options);
 int hotpatch_unload_with(const char *path, const struct hotpatch_options *options);
+int hotpatch_reclaim_with(int (*callback)(const struct hotpatch_kept *kept, void *arg), void *arg,
+                          const struct hotpatch_options *options);
 
 /* The linker defines these where an image has such a section. */
 extern const char __start_hotpatchable[] __attribute__((weak, visibility("hidden")));
@@ -367,7 +388,9 @@ HOTPATCH_END_C_
  *                                                   unprepared
  * hotpatch_apply(p, ...), hotpatch_revert(p, ...)   all functions of the set change at one instant
  * hotpatch_load(path, ...)                          applies every function the library marks HOTPATCH, as one patch
- * hotpatch_unload(path, ...)                        reverts it; the library stays mapped
+ * hotpatch_unload(path, ...)                        reverts it; the library stays mapped until hotpatch_reclaim
+ * hotpatch_reclaim_each(callback, arg, ...)         hotpatch_reclaim, and callback for each thing it keeps, until that
+ *                                                   returns non-zero; options: timeout_ms, stall_ms
  *
  * `...` are options by name.
  */
@@ -392,6 +415,7 @@ HOTPATCH_END_C_
 #define hotpatch_revert(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
 #define hotpatch_load(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
 #define hotpatch_unload(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
+#define hotpatch_reclaim_each(callback, ...) ((void)(callback), 0)
 
 #elif !defined(__cplusplus)
 
@@ -440,6 +464,9 @@ HOTPATCH_END_C_
 #define HOTPATCH_LOAD_(path, ...) hotpatch_load_at(hotpatch_marks_(), (path), HOTPATCH_OPTIONS_(__VA_ARGS__))
 #define hotpatch_unload(...) HOTPATCH_UNLOAD_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_UNLOAD_(path, ...) hotpatch_unload_with((path), HOTPATCH_OPTIONS_(__VA_ARGS__))
+#define hotpatch_reclaim_each(...) HOTPATCH_RECLAIM_EACH_(__VA_ARGS__, HOTPATCH_SIZE_)
+#define HOTPATCH_RECLAIM_EACH_(callback, arg, ...)                                                                     \
+	hotpatch_reclaim_with((callback), (arg), HOTPATCH_OPTIONS_(__VA_ARGS__))
 
 #else /* C++17: no designated initialisers, so `.mode = x` becomes a statement `options.mode = x;` */
 
@@ -525,6 +552,7 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define HOTPATCH_REVERT_CALL_(p) hotpatch_revert_with((p), &hotpatch_options_)
 #define HOTPATCH_LOAD_CALL_(path) hotpatch_load_at(hotpatch_marks_(), (path), &hotpatch_options_)
 #define HOTPATCH_UNLOAD_CALL_(path) hotpatch_unload_with((path), &hotpatch_options_)
+#define HOTPATCH_RECLAIM_CALL_(callback, arg) hotpatch_reclaim_with((callback), (arg), &hotpatch_options_)
 
 #define hotpatch_lib(...) HOTPATCH_TWO_(HOTPATCH_LIB_CALL_, __VA_ARGS__)
 #define hotpatch_restore(...) HOTPATCH_ONE_(HOTPATCH_RESTORE_CALL_, __VA_ARGS__)
@@ -554,6 +582,7 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define hotpatch_revert(...) HOTPATCH_ONE_(HOTPATCH_REVERT_CALL_, __VA_ARGS__)
 #define hotpatch_load(...) HOTPATCH_ONE_(HOTPATCH_LOAD_CALL_, __VA_ARGS__)
 #define hotpatch_unload(...) HOTPATCH_ONE_(HOTPATCH_UNLOAD_CALL_, __VA_ARGS__)
+#define hotpatch_reclaim_each(...) HOTPATCH_TWO_(HOTPATCH_RECLAIM_CALL_, __VA_ARGS__)
 
 #endif
 #endif

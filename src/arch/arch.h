@@ -195,6 +195,20 @@ bool hp_arch_signal_frame(const uintptr_t words[HP_SIGFRAME_WORDS], uintptr_t *r
  * false. */
 bool hp_arch_restart_syscall(ucontext_t *context);
 
+/* How libc hides function pointers in memory (setjmp, atexit): turned left by *ret_turn bits and xor-ed with *ret_guard.
+ * False where it does not, or where that is not known. */
+static inline bool hp_arch_pointer_guard(uintptr_t *ret_guard, unsigned *ret_turn)
+{
+#if defined(__x86_64__) && defined(__GLIBC__) /* sysdeps/unix/sysv/linux/x86_64/pointer_guard.h */
+	__asm__("mov %%fs:0x30, %0" : "=r"(*ret_guard));
+	*ret_turn = 17;
+	return true;
+#else
+	*ret_guard = *ret_turn = 0;
+	return false;
+#endif
+}
+
 /* -- System calls without errno ---------------------------------------------------------------------------------- */
 
 long hp_syscall(long number, long a, long b, long c, long d, long e, long f); /* -errno on failure */

@@ -12,6 +12,7 @@
 
 #include "base/cfi.h"
 #include "base/err.h"
+#include "base/memory.h"
 #include "base/readers.h"
 
 enum { HP_SEGMENTS_MAX = 12 };
@@ -46,6 +47,13 @@ struct hp_mapped_list {
  * replaced, to be given to hp_mapped_free once nobody reads it, or NULL. */
 int hp_mapped_refresh(struct hp_mapped_list **ret_old, struct hp_err *err) HP_MUST_CHECK;
 void hp_mapped_free(void *list);
+
+/* From the next refresh on, images that begin in one of the ranges are not listed: they are about to be unloaded. The
+ * array is kept until another takes its place; n 0: none. That refresh makes a new snapshot whatever has happened. */
+void hp_mapped_hide(const struct hp_span *ranges, size_t n);
+
+/* The memory of the snapshot in force, whose addresses are nobody's need for an image. */
+struct hp_span hp_mapped_memory(void);
 
 /* The images that were there at the last refresh. Async-signal-safe, like all below. */
 const struct hp_mapped *hp_mapped_find(uintptr_t address); /* NULL where none is */

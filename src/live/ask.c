@@ -120,6 +120,7 @@ static void give_answer(struct hp_thread *thread, enum hp_ask_state state)
 static void answer(struct hp_thread *thread, const struct hp_codes *codes, const ucontext_t *context)
 {
 	struct hp_regs regs;
+	thread->live = (uintptr_t)context;
 	if (!codes)
 		hp_arch_serialise();
 	if (!codes || look_at_self(thread, codes, context, &regs) == HP_OUT) {

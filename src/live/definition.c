@@ -262,7 +262,8 @@ int hp_definition_new(hotpatch_any body, const struct hp_named *named, struct hp
 		hp_definition_free(definition);
 		return error;
 	}
-	hp_mapped_pin(entry);
+	if (!(definition->library = hp_loaded_hold(entry)))
+		hp_mapped_pin(entry);
 	definition->body = entry;
 	definition->refs = 1;
 	enlist(definition);
@@ -314,8 +315,9 @@ void hp_definition_free(struct hp_definition *definition)
 		return;
 	delist(definition);
 	hp_landing_free(definition->landing);
+	hp_loaded_release(definition->library);
 	free(definition->name);
-	free(definition);
+	hp_memory_forget(definition, sizeof(*definition));
 }
 
 /* -- What lies beneath ------------------------------------------------------------------------------------------- */

@@ -139,7 +139,7 @@ static void settle(struct hp_session *session, const struct wish *wish, const st
 static void free_changes(struct hp_change *changes, size_t n)
 {
 	for (size_t i = 0; changes && i < n; i++)
-		free(changes[i].layers);
+		hp_memory_forget(changes[i].layers, changes[i].n_layers * sizeof(struct hp_layer));
 	free(changes);
 }
 
@@ -181,7 +181,7 @@ static int fulfil(const struct wish *wishes, size_t n, struct hp_session *sessio
 	for (size_t i = 0; i < n && session->outcome->live; i++)
 		settle(session, &wishes[i], past[i].layers, past[i].n);
 	for (size_t i = 0; past && i < n; i++)
-		free(past[i].layers);
+		hp_memory_forget(past[i].layers, past[i].n * sizeof(struct hp_layer));
 	free(past);
 	free_changes(changes, n);
 	return error;
@@ -556,45 +556,4 @@ int hotpatch_restore_at(const struct hotpatch_marks *marks, const char *name, ho
 	if (!error)
 		error = restore(site, &session);
 	return hp_session_end(&session, error);
-}
-
-/* -- Closures that were replaced while in use
- * --------------------------------------------------------------------------- */
-
-struct reclaim {
-	struct hp_session *session;
-	int in_use;
-};
-
-static int reclaim_site(struct hp_site *site, void *arg)
-{
-	struct reclaim *reclaim = arg;
-	for (struct hp_definition **at = &site->lingering; *at;) {
-		struct hp_definition *definition = *at;
-		if (!hp_definition_is_left(definition)) {
-			reclaim->in_use += definition->destroy != NULL;
-			at = &definition->next;
-			continue;
-		}
-		*at = definition->next;
-		definition->next = NULL;
-		if (definition->refs == 0)
-			hp_session_discard(reclaim->session, definition);
-	}
-	return 0;
-}
-
-int hotpatch_reclaim(void)
-{
-	struct hp_session session;
-	struct reclaim reclaim = {&session, 0};
-	int error = hp_session_begin(&session, NULL, __builtin_frame_address(0));
-	if (!error)
-		error = hp_registry_enter(&session.err);
-	if (!error) {
-		hp_registry_leave();
-		hp_sites_each(reclaim_site, &reclaim);
-	}
-	error = hp_session_end(&session, error);
-	return error ? error : reclaim.in_use;
 }

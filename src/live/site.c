@@ -243,6 +243,8 @@ void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, siz
 		site->layers[i].high = layers[i].definition->parts.v[0].high;
 		site->layers[i].target = layers[i].definition->target;
 	}
+	if (site->layers_capacity > n) /* addresses: base/memory.h */
+		memset(site->layers + n, 0, (site->layers_capacity - n) * sizeof(*layers));
 	site->n_layers = n;
 	atomic_fetch_add(&site->version, 1);
 }

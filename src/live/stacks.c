@@ -10,6 +10,7 @@
 
 #include "arch/arch.h"
 #include "base/mapped.h"
+#include "base/memory.h"
 #include "code/displaced.h"
 #include "code/near.h"
 #include "code/pun.h"
@@ -21,7 +22,8 @@ static int codes_add(struct hp_codes *codes, struct hp_code code, struct hp_err 
 {
 	if (codes->n == codes->capacity) {
 		size_t capacity = codes->capacity ? 2 * codes->capacity : 16;
-		struct hp_code *grown = realloc(codes->v, capacity * sizeof(*grown));
+		struct hp_code *grown =
+			hp_memory_grow(codes->v, codes->n * sizeof(*grown), capacity * sizeof(*grown));
 		if (!grown)
 			return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu pieces of code", capacity);
 		codes->v = grown;
@@ -74,7 +76,7 @@ void hp_codes_sort(struct hp_codes *codes)
 
 void hp_codes_free(struct hp_codes *codes)
 {
-	free(codes->v);
+	hp_memory_forget(codes->v, codes->n * sizeof(*codes->v));
 	*codes = (struct hp_codes){0};
 }
 

@@ -177,6 +177,9 @@ void hp_threads_close(void *memory)
 {
 	struct hp_threads *threads = memory;
 	hp_threads_close_files(threads);
+	memset(threads->v, 0, threads->n * sizeof(*threads->v)); /* addresses: base/memory.h */
+	if (threads->n)
+		memset(threads->batch, 0, sizeof(*threads->batch));
 	spare_give(threads);
 }
 
@@ -210,6 +213,7 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	thread->top = known_top(tid, inode, hint);
 	if (!thread->top)
 		thread->top = hp_stack_top(tid, threads->pid);
+	thread->live = 0;
 	thread->polls = false;
 	thread->looks = 0;
 	thread->walk.n_frames = 0;

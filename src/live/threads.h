@@ -40,6 +40,7 @@ struct hp_thread {
 	bool polls;                   /* out because it is in hotpatch_poll: what it runs has not been left */
 	uint64_t clock;               /* CPU time then, ns: the same later means the same verdict */
 	uintptr_t top;                /* of its native stack */
+	uintptr_t live;               /* while it is STILL: where what it was interrupted in begins on its stack */
 	uint64_t inode;               /* of its folder in /proc */
 	unsigned looks;               /* times found running since last asked or read */
 	struct hp_walk walk;          /* if IN or UNKNOWN */
