@@ -1,7 +1,6 @@
 #include "base/loaded.h"
 
 #include <dlfcn.h>
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
@@ -9,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/mapped.h"
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
 
 #pragma weak dlopen
 #pragma weak dlclose
@@ -313,7 +313,7 @@ int hp_loaded_open(const char *path, const char *name, struct hp_loaded **ret_lo
 	return error;
 }
 
-static size_t map_size(const struct link_map *map)
+size_t hp_loaded_map_size(const struct link_map *map)
 {
 	return map && malloc_usable_size ? malloc_usable_size((void *)(uintptr_t)map) : 0;
 }
@@ -370,7 +370,7 @@ void hp_loaded_close(struct hp_loaded *loaded)
 	struct hp_span maps[HP_IMAGES_MAX];
 	for (size_t i = 0; i < loaded->n_images; i++) {
 		uintptr_t map = (uintptr_t)loaded->images[i].map;
-		maps[i] = (struct hp_span){map, map + map_size(loaded->images[i].map)};
+		maps[i] = (struct hp_span){map, map + hp_loaded_map_size(loaded->images[i].map)};
 	}
 	for (; loaded->opens > 0; loaded->opens--)
 		dlclose(loaded->handle);
@@ -380,179 +380,60 @@ void hp_loaded_close(struct hp_loaded *loaded)
 	clear_small();
 }
 
-/* -- The dynamic linker's own words ------------------------------------------------------------------------------ */
+/* -- Where libraries were ---------------------------------------------------------------------------------------- */
 
-static uintptr_t word_at(uintptr_t address)
-{
-	return *(const uintptr_t *)address;
-}
+/* Addresses where a library was are not given to the next one: a word that was left behind somewhere would be taken for
+ * a pointer into that, and keep it. They are reserved, without memory behind them; neighbours become one mapping. When
+ * there are too many all are given back. Protected by the turn (session.h). */
+enum { RESERVED_MAX = 32 };
+static const size_t reserved_bytes_max = (size_t)1 << 30;
+static struct {
+	uintptr_t first, end; /* page numbers: addresses would be words that point there */
+} reserved[RESERVED_MAX];
+static size_t n_reserved, reserved_bytes;
 
-/* struct link_map is the beginning of a larger one, which the dynamic linker has allocated (glibc, elf/dl-object.c). */
-static bool in_link_map(const struct hp_loaded *loaded, uintptr_t address)
+static void give_back_reserved(uintptr_t page)
 {
-	for (size_t i = 0; i < loaded->n_images; i++) {
-		uintptr_t map = (uintptr_t)loaded->images[i].map;
-		if (address >= map && address < map + map_size(loaded->images[i].map))
-			return true;
+	while (n_reserved > 0) {
+		n_reserved--;
+		munmap((void *)(reserved[n_reserved].first * page),
+		       (reserved[n_reserved].end - reserved[n_reserved].first) * page);
 	}
-	return false;
+	reserved_bytes = 0;
 }
 
-static uint32_t elf_hash(const char *name)
+static void note_reserved(uintptr_t first, uintptr_t end)
 {
-	uint32_t hash = 0;
-	for (; *name; name++) {
-		hash = (hash << 4) + (uint8_t)*name;
-		hash = (hash ^ (hash >> 24 & 0xf0)) & 0x0fffffff;
-	}
-	return hash;
-}
-
-static bool in_strings(const struct link_map *map, uintptr_t value)
-{
-	uintptr_t strings = 0, size = 0;
-	for (const ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++) {
-		if (entry->d_tag == DT_STRTAB)
-			strings = entry->d_un.d_ptr;
-		if (entry->d_tag == DT_STRSZ)
-			size = entry->d_un.d_val;
-	}
-	if (strings < map->l_addr) /* musl leaves it as it is in the file */
-		strings += map->l_addr;
-	return value >= strings && value < strings + size;
-}
-
-/* An entry of the image's version table, {name, hash, hidden, file}: its name leads into its
- * strings, and has that hash; left behind in free memory the rest may be overwritten (glibc, include/link.h: struct
- * r_found_version). */
-static bool is_version(const struct link_map *map, uintptr_t at, uintptr_t end)
-{
-	struct {
-		const char *name;
-		uint32_t hash;
-		int hidden;
-		const char *file;
-	} entry;
-	if (end - at < sizeof(entry))
-		return false;
-	memcpy(&entry, (const void *)at, sizeof(entry));
-	return in_strings(map, (uintptr_t)entry.name) && entry.hash == elf_hash(entry.name);
-}
-
-static bool in_versions(const struct hp_loaded *loaded, const struct hp_hit *hit)
-{
-	for (size_t i = 0; i < loaded->n_images; i++) {
-		const struct link_map *map = loaded->images[i].map;
-		if (map && in_strings(map, hit->value) &&
-		    (is_version(map, hit->address, hit->mapping.high) ||
-		     (hit->address - hit->mapping.low >= 16 && is_version(map, hit->address - 16, hit->mapping.high))))
-			return true;
-	}
-	return false;
-}
-
-/* Tables that are found from a word in an image's own data; they lie in the mapping that the hit lies in. */
-typedef bool (*table_fn)(const struct hp_loaded *loaded, uintptr_t table, const struct hp_hit *hit);
-
-static bool leads_from(const struct hp_mapped *image, table_fn holds, const struct hp_loaded *loaded,
-                       const struct hp_hit *hit)
-{
-	for (size_t i = 0; image && i < image->n_segments; i++) {
-		const struct hp_segment *segment = &image->segments[i];
-		if (!(segment->flags & PF_W))
-			continue;
-		for (uintptr_t at = (segment->low + 7) & ~(uintptr_t)7; at + 8 <= segment->high; at += 8) {
-			uintptr_t word = word_at(at);
-			if (word >= hit->mapping.low && word < hit->address && holds(loaded, word, hit))
-				return true;
+	for (size_t i = 0; i < n_reserved; i++)
+		if (reserved[i].first == end || reserved[i].end == first) {
+			reserved[i].first = first < reserved[i].first ? first : reserved[i].first;
+			reserved[i].end = end > reserved[i].end ? end : reserved[i].end;
+			return;
 		}
+	reserved[n_reserved].first = first;
+	reserved[n_reserved++].end = end;
+}
+
+static void reserve(struct hp_span span)
+{
+	size_t size = span.high - span.low;
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	if (n_reserved == RESERVED_MAX || reserved_bytes + size > reserved_bytes_max)
+		give_back_reserved(page);
+	void *got = mmap((void *)span.low, size, PROT_NONE,
+	                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	if (got == MAP_FAILED)
+		return; /* somebody has mapped something there since, or address space is short */
+	if ((uintptr_t)got != span.low) {
+		munmap(got, size); /* a kernel before 4.17 takes the address for a wish */
+		return;
 	}
-	return false;
+	reserved_bytes += size;
+	note_reserved(span.low / page, span.high / page);
 }
 
-static bool lies_in(const struct hp_hit *hit, uintptr_t at, size_t size)
-{
-	return at % sizeof(uintptr_t) == 0 && at >= hit->mapping.low && at < hit->mapping.high &&
-	       hit->mapping.high - at >= size;
-}
-
-/* The tables of _dl_find_object, which also hold what was unloaded until they are made anew: chains of segments that
- * begin in the dynamic linker's own data (glibc 2.35, elf/dl-find_object.c). */
-struct object_table {
-	uintptr_t previous, to_free;
-	size_t used, allocated;
-	struct {
-		uintptr_t low, high, map, tables;
-	} objects[];
-};
-
-static bool in_object_table(const struct hp_loaded *loaded, uintptr_t table, const struct hp_hit *hit)
-{
-	enum { SEGMENTS_MAX = 64, OBJECTS_MAX = 1 << 20, ALIGNED = 256 };
-	(void)loaded;
-	for (int i = 0; i < SEGMENTS_MAX && lies_in(hit, table, sizeof(struct object_table)); i++) {
-		const struct object_table *t = (const struct object_table *)table;
-		if (t->used > t->allocated || t->allocated > OBJECTS_MAX || t->to_free > table ||
-		    table - t->to_free > ALIGNED)
-			return false;
-		if (hit->address >= (uintptr_t)t->objects && hit->address < (uintptr_t)(t->objects + t->allocated))
-			return true;
-		table = t->previous;
-	}
-	return false;
-}
-
-/* The list that exit works off, which begins in libc's data: dlclose calls the entries that have the image's handle,
- * and marks them free (glibc, stdlib/exit.h). A handle is the variable __dso_handle (gcc, crtstuff.c). */
-enum { EF_FREE = 0, EF_CXA = 4, EXIT_ENTRIES = 32 };
-
-struct exit_list {
-	uintptr_t next;
-	size_t used;
-	struct {
-		uintptr_t flavour, function, argument, handle;
-	} entries[EXIT_ENTRIES];
-};
-
-static bool is_exit_list(const struct exit_list *list)
-{
-	for (size_t i = 0; i < EXIT_ENTRIES; i++)
-		if (list->entries[i].flavour > EF_CXA)
-			return false;
-	return list->used <= EXIT_ENTRIES;
-}
-
-static bool in_images(const struct hp_loaded *loaded, uintptr_t address)
+void hp_loaded_reserve(const struct hp_loaded *loaded)
 {
 	for (size_t i = 0; i < loaded->n_images; i++)
-		if (address >= loaded->images[i].range.low && address < loaded->images[i].range.high)
-			return true;
-	return false;
-}
-
-static bool in_exit_list(const struct hp_loaded *loaded, uintptr_t table, const struct hp_hit *hit)
-{
-	enum { LISTS_MAX = 1024 };
-	for (int i = 0; i < LISTS_MAX && lies_in(hit, table, sizeof(struct exit_list)); i++) {
-		const struct exit_list *list = (const struct exit_list *)table;
-		if (!is_exit_list(list))
-			return false;
-		size_t entry = (hit->address - (uintptr_t)list->entries) / sizeof(list->entries[0]);
-		if (hit->address >= (uintptr_t)list->entries && entry < EXIT_ENTRIES)
-			return list->entries[entry].flavour == EF_FREE ||
-			       (list->entries[entry].flavour == EF_CXA &&
-			        in_images(loaded, list->entries[entry].handle));
-		table = list->next;
-	}
-	return false;
-}
-
-bool hp_loaded_is_linkers(const struct hp_loaded *loaded, const struct hp_hit *hit)
-{
-	if (hit->address % sizeof(uintptr_t) != 0 || !hit->readable)
-		return false;
-	if (in_link_map(loaded, hit->address) || (!hit->mangled && in_versions(loaded, hit)))
-		return true;
-	return leads_from(hp_mapped_find((uintptr_t)exit), in_exit_list, loaded, hit) ||
-	       (!hit->mangled && leads_from(hp_mapped_find(getauxval(AT_BASE)), in_object_table, loaded, hit));
+		reserve(loaded->images[i].range);
 }

@@ -3,8 +3,8 @@
  *     dlopen --> entry: the library, and the images that came with it --hold, release--> nobody needs it --> dlclose
  *
  * A definition holds the library that its code lies in. A library that nobody holds may be unloaded once nothing else
- * refers to it either, which live/reclaim.c finds out. The dynamic linker itself keeps words that point into every
- * image; hp_loaded_is_linkers tells them from others, by where they lie and what lies beside them.
+ * refers to it either, which live/proof.h finds out. The dynamic linker itself keeps words that point into every
+ * image; linker.h tells them from others.
  *
  * Protected by the registry (session.h), but for the count of holds, which goes down without it.
  */
@@ -68,8 +68,10 @@ void hp_loaded_list(struct hp_loaded *loaded);
 void hp_loaded_close(struct hp_loaded *loaded);
 void hp_loaded_free(struct hp_loaded *loaded);
 
-/* Whether the word is the dynamic linker's or libc's own, and goes when the library does: a field of its descriptions
- * of the image, or of an entry of the list of what is to be called at exit that belongs to the image. */
-bool hp_loaded_is_linkers(const struct hp_loaded *loaded, const struct hp_hit *hit);
+/* Keeps the next libraries from where this one was. After it has been unmapped. */
+void hp_loaded_reserve(const struct hp_loaded *loaded);
+
+/* How much of the dynamic linker's memory the description is the beginning of. */
+size_t hp_loaded_map_size(const struct link_map *map);
 
 #endif

@@ -7,7 +7,8 @@
  * definitions alone. A thread that blocks the signal cannot be asked: first redirects are refused then, with its name;
  * later changes, which write no code, are not. When it has gone, they are made again.
  *
- * Seen to fail: with blocked threads' system calls not executed again; with a thread that blocks the signal passed over.
+ * Seen to fail: with blocked threads' system calls not executed again; with a thread that blocks the signal passed
+ * over.
  */
 #include "check.h"
 
