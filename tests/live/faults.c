@@ -25,7 +25,7 @@
 #include <dirent.h>
 #include <sys/wait.h>
 
-enum { FUNCTIONS = 3 };
+enum { FUNCTIONS = 4 };
 
 /* Lasting faults and growth have nothing to do with compilers and kinds of entry: in one variant only. */
 #if defined(__clang__) || (defined(__CET__) && __CET__ & 1)
@@ -47,6 +47,12 @@ HOTPATCHABLE int two(int a)
 HOTPATCHABLE int three(int a)
 {
 	return a + 1;
+}
+
+/* Not prepared: it needs the breakpoint. */
+APART int plain(int a)
+{
+	return a * 3 - 2 * a + 1;
 }
 
 /* Changed and restored between times, so that what an operation left for the next to clear is cleared. */
@@ -74,7 +80,7 @@ APART int plus_context(int a)
 #define PROGRAM __attribute__((section("faults_data")))
 extern unsigned char __start_faults_data[], __stop_faults_data[];
 static PROGRAM int contexts[2] = {2, 3};
-static PROGRAM int (*functions[FUNCTIONS])(int) = {one, two, three};
+static PROGRAM int (*functions[FUNCTIONS])(int) = {one, two, three, plain};
 static PROGRAM unsigned char pattern[4096] = {1, 2, 3, [4095] = 4};
 
 static const char library[] = "./faults.libA.so";
@@ -97,6 +103,16 @@ static int fn_two(void)
 static int fn_three(void)
 {
 	return hotpatch_fn(one, plus_three, .timeout_ms = timeout);
+}
+
+static int plain_two(void)
+{
+	return hotpatch_fn(plain, plus_two, .unprepared = true, .timeout_ms = timeout);
+}
+
+static int plain_restore(void)
+{
+	return hotpatch_restore(plain, .timeout_ms = timeout);
 }
 
 static int fn_drain(void)
@@ -134,7 +150,7 @@ static int set(void)
 	struct hotpatch *patch = hotpatch_new("set");
 	int r = patch != NULL ? HOTPATCH_OK : hotpatch_error()->code;
 
-	for (int i = 0; i < FUNCTIONS && r == HOTPATCH_OK; i++)
+	for (int i = 0; i < FUNCTIONS - 1 && r == HOTPATCH_OK; i++)
 		r = hotpatch_replace_at(patch, hotpatch_marks_(), "functions", (hotpatch_any)functions[i],
 		                        (hotpatch_any)plus_two, NULL);
 	if (r == HOTPATCH_OK)
@@ -177,19 +193,21 @@ struct scenario {
 };
 
 static const struct scenario scenarios[] = {
-	{"a function, first", nothing, fn_two, restore, {1, 1, 1}, {2, 1, 1}},
-	{"a function, later", fn_two, fn_three, restore, {2, 1, 1}, {3, 1, 1}},
-	{"a function, DRAIN", nothing, fn_drain, restore, {1, 1, 1}, {2, 1, 1}},
-	{"a function, FORCE", nothing, fn_force, restore, {1, 1, 1}, {2, 1, 1}},
-	{"restoring", fn_two, restore, nothing, {2, 1, 1}, {1, 1, 1}},
-	{"a closure, first", nothing, closure_two, restore, {1, 1, 1}, {2, 1, 1}},
-	{"a closure, later", closure_two, closure_three, restore, {2, 1, 1}, {3, 1, 1}},
-	{"restoring a closure", closure_two, restore, nothing, {2, 1, 1}, {1, 1, 1}},
-	{"a function of a library", nothing, lib, restore, {1, 1, 1}, {2, 1, 1}},
-	{"a set", nothing, set, set_revert, {1, 1, 1}, {2, 2, 2}},
-	{"reverting a set", set, set_revert, nothing, {2, 2, 2}, {1, 1, 1}},
-	{"loading", nothing, load, unload, {1, 1, 1}, {2, 2, 2}},
-	{"unloading", load, unload, nothing, {2, 2, 2}, {1, 1, 1}},
+	{"a function, first", nothing, fn_two, restore, {1, 1, 1, 1}, {2, 1, 1, 1}},
+	{"a function, later", fn_two, fn_three, restore, {2, 1, 1, 1}, {3, 1, 1, 1}},
+	{"a function, DRAIN", nothing, fn_drain, restore, {1, 1, 1, 1}, {2, 1, 1, 1}},
+	{"a function, FORCE", nothing, fn_force, restore, {1, 1, 1, 1}, {2, 1, 1, 1}},
+	{"restoring", fn_two, restore, nothing, {2, 1, 1, 1}, {1, 1, 1, 1}},
+	{"a closure, first", nothing, closure_two, restore, {1, 1, 1, 1}, {2, 1, 1, 1}},
+	{"a closure, later", closure_two, closure_three, restore, {2, 1, 1, 1}, {3, 1, 1, 1}},
+	{"restoring a closure", closure_two, restore, nothing, {2, 1, 1, 1}, {1, 1, 1, 1}},
+	{"a function of a library", nothing, lib, restore, {1, 1, 1, 1}, {2, 1, 1, 1}},
+	{"a set", nothing, set, set_revert, {1, 1, 1, 1}, {2, 2, 2, 1}},
+	{"reverting a set", set, set_revert, nothing, {2, 2, 2, 1}, {1, 1, 1, 1}},
+	{"loading", nothing, load, unload, {1, 1, 1, 1}, {2, 2, 2, 1}},
+	{"unloading", load, unload, nothing, {2, 2, 2, 1}, {1, 1, 1, 1}},
+	{"an unprepared function", nothing, plain_two, plain_restore, {1, 1, 1, 1}, {1, 1, 1, 2}},
+	{"restoring it", plain_two, plain_restore, nothing, {1, 1, 1, 2}, {1, 1, 1, 1}},
 };
 
 /* -- What is the same before and after ----------------------------------------------------------------------- */
