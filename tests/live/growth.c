@@ -6,7 +6,7 @@
  * memory and the number of mappings and descriptors are compared after a first part, which may load and reserve what it
  * needs for good.
  *
- * Seen to fail: with landings of closures not freed; with a list of sites to be written that is not freed.
+ * Seen to fail: with landings of closures not freed; with the question about first instructions not closed.
  */
 #include "check.h"
 #include "maps.h"

@@ -10,7 +10,7 @@
  * were. (What arguments hold is the matter of arguments.c.) REGISTERS_CHANGES for more.
  *
  * Seen to fail: with a handler of the question that uses the vector registers and gives the interrupted ones other
- * values (its frame's copy changed); with a gate that does not give back mxcsr.
+ * values (its frame's copy changed).
  */
 #include "check.h"
 
