@@ -12,6 +12,14 @@
  */
 #include "check.h"
 
+/* Whether the functions are marked, or their first instructions have to make way (arguments_unprepared.c). */
+#ifdef UNPREPARED
+#define MARK APART
+#else
+#define UNPREPARED false
+#define MARK HOTPATCHABLE
+#endif
+
 #include <complex.h>
 #include <immintrin.h>
 #include <limits.h>
@@ -32,7 +40,7 @@ static int context;                   /* its address is the context of all closu
 
 /* One body in three definitions. hotpatch_context() is read first thing, as the header asks. */
 #define SHAPE_FOR(target, type, name, parameters, ...)                                                                 \
-	target HOTPATCHABLE type name parameters                                                                       \
+	target MARK type name parameters                                                                       \
 	{                                                                                                              \
 		ran = OLD;                                                                                             \
 		__VA_ARGS__                                                                                            \
@@ -269,8 +277,8 @@ static void call_all(enum ran want)
 
 /* -- In the open -------------------------------------------------------------------------------------------- */
 
-#define SET_NEW(name) CHECK_OK(hotpatch_fn(name, name##_new));
-#define SET_CLOSURE(name) CHECK_OK(hotpatch_closure(name, name##_closure, &context, NULL));
+#define SET_NEW(name) CHECK_OK(hotpatch_fn(name, name##_new, .unprepared = UNPREPARED));
+#define SET_CLOSURE(name) CHECK_OK(hotpatch_closure(name, name##_closure, &context, NULL, .unprepared = UNPREPARED));
 #define SET_OLD(name) CHECK_OK(hotpatch_restore(name));
 
 static void in_the_open(void)
@@ -301,7 +309,7 @@ static void stay(void)
 		;
 }
 
-HOTPATCHABLE void hold(void)
+MARK void hold(void)
 {
 	stay();
 	call_all(OLD);
@@ -387,14 +395,15 @@ static void through_the_gate(struct hotpatch *patch, bool revert, enum ran from,
 	call_all(to);
 }
 
-#define ADD_NEW(name) CHECK_OK(hotpatch_replace(patch, name, name##_new));
-#define ADD_CLOSURE(name) CHECK_OK(hotpatch_replace_closure(patch, name, name##_closure, &context, NULL));
+#define ADD_NEW(name) CHECK_OK(hotpatch_replace(patch, name, name##_new, .unprepared = UNPREPARED));
+#define ADD_CLOSURE(name)                                                                                              \
+	CHECK_OK(hotpatch_replace_closure(patch, name, name##_closure, &context, NULL, .unprepared = UNPREPARED));
 
 static void gate_into_functions(void)
 {
 	struct hotpatch *patch = hotpatch_new("functions");
 
-	CHECK_OK(hotpatch_replace(patch, hold, hold_other));
+	CHECK_OK(hotpatch_replace(patch, hold, hold_other, .unprepared = UNPREPARED));
 	SHAPES(ADD_NEW)
 	through_the_gate(patch, false, OLD, NEW);
 	through_the_gate(patch, true, NEW, OLD);
@@ -405,7 +414,7 @@ static void gate_into_closures(void)
 {
 	struct hotpatch *patch = hotpatch_new("closures");
 
-	CHECK_OK(hotpatch_replace(patch, hold, hold_other));
+	CHECK_OK(hotpatch_replace(patch, hold, hold_other, .unprepared = UNPREPARED));
 	SHAPES(ADD_CLOSURE)
 	through_the_gate(patch, false, OLD, CLOSURE);
 	through_the_gate(patch, true, CLOSURE, OLD);
@@ -414,10 +423,10 @@ static void gate_into_closures(void)
 
 int main(void)
 {
-	deadline(30);
+	deadline(UNPREPARED ? 120 : 30);
 	sem_init(&inside, 0, 0);
 	in_the_open();
-	for (int round = 0; round < 3; round++) {
+	for (int round = 0; round < (UNPREPARED ? 1 : 3); round++) {
 		gate_into_functions();
 		gate_into_closures();
 	}
