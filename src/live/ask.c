@@ -436,7 +436,7 @@ static void wait_for_answer(uint32_t seen, uint64_t began, uint64_t now, uint64_
 bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const struct hp_patience *patience)
 {
 	/* A thread that has answered blocks the signal until it has left the handler. */
-	uint64_t began = hp_now(), least = patience->everyone ? 200 * (uint64_t)MS : 0;
+	uint64_t began = hp_now(), least = patience->everyone ? 600 * (uint64_t)MS : 0;
 	atomic_store(&question.still, patience->still);
 	for (unsigned round = 0;; round++) {
 		uint32_t seen = atomic_load(&answers);

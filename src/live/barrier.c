@@ -9,7 +9,7 @@
 #include "live/ask.h"
 #include "live/survey.h"
 
-enum { MS = 1000000, PATIENCE = 1000 /* ms */, NAMED_MAX = 3 };
+enum { MS = 1000000, PATIENCE = 2500 /* ms */, NAMED_MAX = 3 };
 
 static void append_thread(char *list, size_t size, const struct hp_thread *thread, bool first)
 {
