@@ -143,8 +143,8 @@ struct hotpatch_options {
 #define HOTPATCH_OPAQUE_ noipa, optimize("no-optimize-sibling-calls")
 #endif
 
-/* A call in the last place must not become a jump: a thread that left an old definition so could not be told from one that
- * was never in it, and would go on into a new one; and a function that jumps to itself never passes its entry. */
+/* A call in the last place must not become a jump: a thread that left an old definition so could not be told from one
+ * that was never in it, and would go on into a new one; and a function that jumps to itself never passes its entry. */
 #if defined(__clang__)
 #define HOTPATCH_BODY_ noinline, disable_tail_calls
 #else
@@ -305,7 +305,10 @@ static inline const char *hotpatch_code_name(int code)
 {
 	return code == HOTPATCH_EDISABLED ? "HOTPATCH_EDISABLED" : code == 0 ? "HOTPATCH_OK" : NULL;
 }
-static inline void *hotpatch_context(void) { return NULL; }
+static inline void *hotpatch_context(void)
+{
+	return NULL;
+}
 static inline struct hotpatch *hotpatch_new(const char *name)
 {
 	(void)name;
@@ -342,7 +345,10 @@ static inline int hotpatch_set_signal(int signo)
 	(void)signo;
 	return HOTPATCH_EDISABLED;
 }
-static inline int hotpatch_reclaim(void) { return 0; }
+static inline int hotpatch_reclaim(void)
+{
+	return 0;
+}
 
 #endif
 
@@ -410,9 +416,9 @@ HOTPATCH_END_C_
 	                                          HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_closure(...) HOTPATCH_CLOSURE_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_CLOSURE_(fn, body, ctx, destroy, ...)                                                                 \
-	(HOTPATCH_SAME_(fn, body), hotpatch_closure_at(hotpatch_marks_(), #fn, (hotpatch_any)(fn),                     \
-	                                               (hotpatch_any)(body), (ctx), (destroy),                         \
-	                                               HOTPATCH_OPTIONS_(__VA_ARGS__)))
+	(HOTPATCH_SAME_(fn, body),                                                                                     \
+	 hotpatch_closure_at(hotpatch_marks_(), #fn, (hotpatch_any)(fn), (hotpatch_any)(body), (ctx), (destroy),       \
+	                     HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_lib(...) HOTPATCH_LIB_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_LIB_(fn, path, ...)                                                                                   \
 	hotpatch_lib_at(hotpatch_marks_(), #fn, (hotpatch_any)(fn), (path), HOTPATCH_OPTIONS_(__VA_ARGS__))
@@ -443,7 +449,10 @@ HOTPATCH_END_C_
 
 #else /* C++17: no designated initialisers, so `.mode = x` becomes a statement `options.mode = x;` */
 
-template <class F> inline hotpatch_any hotpatch_cast_(F *fn) { return reinterpret_cast<hotpatch_any>(fn); }
+template <class F> inline hotpatch_any hotpatch_cast_(F *fn)
+{
+	return reinterpret_cast<hotpatch_any>(fn);
+}
 template <class F> inline F *hotpatch_original_of_(F *fn)
 {
 	return reinterpret_cast<F *>(hotpatch_original_at(hotpatch_cast_(fn)));
@@ -482,8 +491,7 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 	                     hotpatch_closure_at(hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),                       \
 	                                         hotpatch_cast_(&*(body)), (ctx), (destroy), &hotpatch_options_)))
 #define HOTPATCH_CLOSURE_4_(fn, body, ctx, destroy) HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_0_, fn, body, ctx, destroy)
-#define HOTPATCH_CLOSURE_5_(fn, body, ctx, destroy, a)                                                                 \
-	HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_1_(a), fn, body, ctx, destroy)
+#define HOTPATCH_CLOSURE_5_(fn, body, ctx, destroy, a) HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_1_(a), fn, body, ctx, destroy)
 #define HOTPATCH_CLOSURE_6_(fn, body, ctx, destroy, a, b)                                                              \
 	HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_2_(a, b), fn, body, ctx, destroy)
 #define HOTPATCH_CLOSURE_7_(fn, body, ctx, destroy, a, b, c)                                                           \
@@ -519,8 +527,7 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 	hotpatch_lib_at(hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)), (path), &hotpatch_options_)
 #define HOTPATCH_RESTORE_CALL_(fn)                                                                                     \
 	hotpatch_restore_at(hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)), &hotpatch_options_)
-#define HOTPATCH_REPLACE_LIB_CALL_(p, path)                                                                            \
-	hotpatch_replace_lib_at((p), hotpatch_marks_(), (path), &hotpatch_options_)
+#define HOTPATCH_REPLACE_LIB_CALL_(p, path) hotpatch_replace_lib_at((p), hotpatch_marks_(), (path), &hotpatch_options_)
 #define HOTPATCH_APPLY_CALL_(p) hotpatch_apply_with((p), &hotpatch_options_)
 #define HOTPATCH_REVERT_CALL_(p) hotpatch_revert_with((p), &hotpatch_options_)
 #define HOTPATCH_LOAD_CALL_(path) hotpatch_load_at(hotpatch_marks_(), (path), &hotpatch_options_)

@@ -176,6 +176,7 @@ static int pair_one(struct library *library, struct hp_site *site, bool unchecke
 	if (!error)
 		error = match_in_library(library, &wanted, &found, err);
 	if (!error && !unchecked)
+		/* cppcheck-suppress uninitStructMember; it was found */
 		error = compare_types(library, site, found.value, err);
 	return error ? error : pairs_add(&library->pairs, site, &found, err);
 }
@@ -260,7 +261,6 @@ static int find_in_program(const struct library *library, const struct hp_symbol
 struct marked {
 	struct hp_symbol *v;
 	size_t n;
-	bool overflow;
 };
 
 static int collect(const struct hp_symbol *symbol, void *arg)
@@ -290,6 +290,7 @@ static int pair_all(struct library *library, const struct manner *manner, struct
 {
 	struct marked marked = {.n = 0};
 	struct hp_query query = {.marked = true};
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): library_open has succeeded, and set it */
 	int error = library->inspector->functions(&library->module, &query, collect, &marked, err);
 	if (error == HOTPATCH_ENOMEM)
 		hp_err_set(err, error, "no memory for the functions of '%s'", library->name);
@@ -332,11 +333,11 @@ static void spell_descriptor(int fd, unsigned spelling, char *name, size_t size)
  * name is another. */
 static void *load_copy(const char *path)
 {
-	static unsigned copies;
-	char name[160];
 	void *handle = NULL;
 	int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("hotpatch", MFD_CLOEXEC);
 	if (from >= 0 && to >= 0 && copy_file(from, to)) {
+		static unsigned copies;
+		char name[160];
 		spell_descriptor(to, ++copies, name, sizeof(name));
 		handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
 	}
@@ -409,7 +410,7 @@ static int library_load(struct library *library, struct hp_err *err)
 		return hp_err_system(err, HOTPATCH_ENOFILE, errno, "library '%s' cannot be opened", library->name);
 	library->handle = load(library, &status);
 	if (!library->handle || dlinfo(library->handle, RTLD_DI_LINKMAP, &map) != 0) {
-		const char *why = dlerror();
+		const char *why = dlerror(); /* NOLINT(concurrency-mt-unsafe): each thread has its own (dlerror(3)) */
 		return hp_err_set(err, HOTPATCH_ELOAD, "library '%s' cannot be loaded: %s", library->name,
 		                  why ? why : "the dynamic linker does not say why");
 	}

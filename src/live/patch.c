@@ -178,10 +178,11 @@ static int fulfil(const struct wish *wishes, size_t n, struct hp_session *sessio
 	}
 	if (!error)
 		error = hp_transition_run(changes, n, &session->request, session->outcome, err);
-	for (size_t i = 0; i < n && session->outcome->live; i++)
-		settle(session, &wishes[i], past[i].layers, past[i].n);
-	for (size_t i = 0; past && i < n; i++)
+	for (size_t i = 0; past && i < n; i++) {
+		if (session->outcome->live)
+			settle(session, &wishes[i], past[i].layers, past[i].n);
 		free(past[i].layers);
+	}
 	free(past);
 	free_changes(changes, n);
 	return error;

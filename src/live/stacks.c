@@ -189,10 +189,10 @@ static uintptr_t announced_end(uintptr_t sp)
 /* The lowest readable address below top, in steps: how far a native stack may reach whose owner runs elsewhere. */
 static uintptr_t native_low(uintptr_t top)
 {
-	uintptr_t step = 65536, low = top;
+	uintptr_t stride = 65536, low = top;
 	uint8_t byte;
-	while (top - low < (uintptr_t)64 << 20 && hp_memory_read(low - step, &byte, 1))
-		low -= step;
+	while (top - low < (uintptr_t)64 << 20 && hp_memory_read(low - stride, &byte, 1))
+		low -= stride;
 	return low;
 }
 
@@ -368,7 +368,7 @@ static enum hp_cfi_step step(struct hp_regs *regs, struct window *window)
 /* A thread's first frame lies near the top of its own stack: between them is no more than its thread-local storage. */
 static bool is_native(uintptr_t sp, uintptr_t top)
 {
-	return top == 0 || (sp <= top && top - sp < 256 * 1024);
+	return top == 0 || (sp <= top && top - sp < (uintptr_t)256 << 10);
 }
 
 /* Where a walk was lost, the words above may tell what the thread is probably in: for the sentence, not for the answer.
