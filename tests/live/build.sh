@@ -99,7 +99,7 @@ variant_flags() {
 			cc=musl-gcc
 			# Without the inspect plugin, which cannot be built, split functions cannot be followed.
 			cflags+=(-isystem "$libs/../kernel-headers" -fno-reorder-blocks-and-partition)
-			ldflags+=(-Wl,--eh-frame-hdr) # which musl-gcc does not ask the linker for
+			ldflags+=("-Wl,--eh-frame-hdr") # which musl-gcc does not ask the linker for
 			;;
 		prepared) cflags+=(-DPREPARED -fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
 		*)

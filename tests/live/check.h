@@ -139,7 +139,6 @@ UNUSED static void deadline_passed(int signo)
 	_exit(1);
 }
 
-
 /* -- Threads ------------------------------------------------------------------------------------------------ */
 
 UNUSED static pthread_t thread_start(void *(*run)(void *), void *arg)
