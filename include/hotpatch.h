@@ -432,9 +432,9 @@ HOTPATCH_END_C_
 	                                               (hotpatch_any)(body), HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_replace_closure(...) HOTPATCH_REPLACE_CLOSURE_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_REPLACE_CLOSURE_(p, fn, body, ctx, destroy, ...)                                                      \
-	(HOTPATCH_SAME_(fn, body), hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, (hotpatch_any)(fn),        \
-	                                                       (hotpatch_any)(body), (ctx), (destroy),                 \
-	                                                       HOTPATCH_OPTIONS_(__VA_ARGS__)))
+	(HOTPATCH_SAME_(fn, body),                                                                                     \
+	 hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, (hotpatch_any)(fn), (hotpatch_any)(body), (ctx),     \
+	                             (destroy), HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_replace_lib(...) HOTPATCH_REPLACE_LIB_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_REPLACE_LIB_(p, path, ...)                                                                            \
 	hotpatch_replace_lib_at((p), hotpatch_marks_(), (path), HOTPATCH_OPTIONS_(__VA_ARGS__))
@@ -466,7 +466,8 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define HOTPATCH_SET_3_(a, b, c) HOTPATCH_SET_2_(a, b) hotpatch_options_ c;
 #define HOTPATCH_SET_4_(a, b, c, d) HOTPATCH_SET_3_(a, b, c) hotpatch_options_ d;
 #define HOTPATCH_WITH_(...)                                                                                            \
-	struct hotpatch_options hotpatch_options_ = {sizeof(struct hotpatch_options), HOTPATCH_WAIT, 0, 0, false, false};\
+	struct hotpatch_options hotpatch_options_ =                                                                    \
+		{sizeof(struct hotpatch_options), HOTPATCH_WAIT, 0, 0, false, false};                                  \
 	__VA_ARGS__
 #define HOTPATCH_CALL_(set, call) ([&]() -> int { HOTPATCH_WITH_(set) return call; }())
 /* Picks by the number of arguments; `fixed` of them are not options. */
@@ -545,10 +546,10 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define hotpatch_replace(...)                                                                                          \
 	HOTPATCH_PICK_9_(__VA_ARGS__, _, _, _, _, HOTPATCH_REPLACE_4_, HOTPATCH_REPLACE_3_, _, _, _)(__VA_ARGS__)
 #define HOTPATCH_REPLACE_CLOSURE_SET_(set, p, fn, body, ctx, destroy)                                                  \
-	HOTPATCH_CALL_(set, (hotpatch_the_new_body_must_have_the_same_type_(&*(fn), &*(body)),                         \
-	                     hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),          \
-	                                                 hotpatch_cast_(&*(body)), (ctx), (destroy),                   \
-	                                                 &hotpatch_options_)))
+	HOTPATCH_CALL_(set,                                                                                            \
+	               (hotpatch_the_new_body_must_have_the_same_type_(&*(fn), &*(body)),                              \
+	                hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),               \
+	                                            hotpatch_cast_(&*(body)), (ctx), (destroy), &hotpatch_options_)))
 #define HOTPATCH_REPLACE_CLOSURE_5_(p, fn, body, ctx, destroy)                                                         \
 	HOTPATCH_REPLACE_CLOSURE_SET_(HOTPATCH_SET_0_, p, fn, body, ctx, destroy)
 #define HOTPATCH_REPLACE_CLOSURE_6_(p, fn, body, ctx, destroy, a)                                                      \

@@ -556,8 +556,8 @@ static int load_as_patch(const char *path, const struct hotpatch_marks *marks, s
 	struct hotpatch *patch = hotpatch_new(path ? path : "");
 	if (!patch)
 		return hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory for a patch from '%s'", path);
-	int error = fill_from(patch, path, &(struct manner){marks, session->unchecked, session->unprepared},
-	                      &session->err);
+	int error =
+		fill_from(patch, path, &(struct manner){marks, session->unchecked, session->unprepared}, &session->err);
 	if (!error)
 		error = hp_patch_apply(patch, session);
 	if (patch->applied)
