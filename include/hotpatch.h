@@ -143,8 +143,8 @@ struct hotpatch_options {
 #define HOTPATCH_OPAQUE_ noipa, optimize("no-optimize-sibling-calls")
 #endif
 
-/* A call in the last place must not become a jump: a thread that left an old definition so could not be told from one that
- * was never in it, and would go on into a new one; and a function that jumps to itself never passes its entry. */
+/* A call in the last place must not become a jump: a thread that left an old definition so could not be told from one
+ * that was never in it, and would go on into a new one; and a function that jumps to itself never passes its entry. */
 #if defined(__clang__)
 #define HOTPATCH_BODY_ noinline, disable_tail_calls
 #else
@@ -326,7 +326,10 @@ static inline const char *hotpatch_code_name(int code)
 {
 	return code == HOTPATCH_EDISABLED ? "HOTPATCH_EDISABLED" : code == 0 ? "HOTPATCH_OK" : NULL;
 }
-static inline void *hotpatch_context(void) { return NULL; }
+static inline void *hotpatch_context(void)
+{
+	return NULL;
+}
 static inline struct hotpatch *hotpatch_new(const char *name)
 {
 	(void)name;
@@ -363,7 +366,10 @@ static inline int hotpatch_set_signal(int signo)
 	(void)signo;
 	return HOTPATCH_EDISABLED;
 }
-static inline int hotpatch_reclaim(void) { return 0; }
+static inline int hotpatch_reclaim(void)
+{
+	return 0;
+}
 
 #endif
 
@@ -434,9 +440,9 @@ HOTPATCH_END_C_
 	                                          HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_closure(...) HOTPATCH_CLOSURE_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_CLOSURE_(fn, body, ctx, destroy, ...)                                                                 \
-	(HOTPATCH_SAME_(fn, body), hotpatch_closure_at(hotpatch_marks_(), #fn, (hotpatch_any)(fn),                     \
-	                                               (hotpatch_any)(body), (ctx), (destroy),                         \
-	                                               HOTPATCH_OPTIONS_(__VA_ARGS__)))
+	(HOTPATCH_SAME_(fn, body),                                                                                     \
+	 hotpatch_closure_at(hotpatch_marks_(), #fn, (hotpatch_any)(fn), (hotpatch_any)(body), (ctx), (destroy),       \
+	                     HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_lib(...) HOTPATCH_LIB_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_LIB_(fn, path, ...)                                                                                   \
 	hotpatch_lib_at(hotpatch_marks_(), #fn, (hotpatch_any)(fn), (path), HOTPATCH_OPTIONS_(__VA_ARGS__))
@@ -450,9 +456,9 @@ HOTPATCH_END_C_
 	                                               (hotpatch_any)(body), HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_replace_closure(...) HOTPATCH_REPLACE_CLOSURE_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_REPLACE_CLOSURE_(p, fn, body, ctx, destroy, ...)                                                      \
-	(HOTPATCH_SAME_(fn, body), hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, (hotpatch_any)(fn),        \
-	                                                       (hotpatch_any)(body), (ctx), (destroy),                 \
-	                                                       HOTPATCH_OPTIONS_(__VA_ARGS__)))
+	(HOTPATCH_SAME_(fn, body),                                                                                     \
+	 hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, (hotpatch_any)(fn), (hotpatch_any)(body), (ctx),     \
+	                             (destroy), HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_replace_lib(...) HOTPATCH_REPLACE_LIB_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_REPLACE_LIB_(p, path, ...)                                                                            \
 	hotpatch_replace_lib_at((p), hotpatch_marks_(), (path), HOTPATCH_OPTIONS_(__VA_ARGS__))
@@ -470,7 +476,10 @@ HOTPATCH_END_C_
 
 #else /* C++17: no designated initialisers, so `.mode = x` becomes a statement `options.mode = x;` */
 
-template <class F> inline hotpatch_any hotpatch_cast_(F *fn) { return reinterpret_cast<hotpatch_any>(fn); }
+template <class F> inline hotpatch_any hotpatch_cast_(F *fn)
+{
+	return reinterpret_cast<hotpatch_any>(fn);
+}
 template <class F> inline F *hotpatch_original_of_(F *fn)
 {
 	return reinterpret_cast<F *>(hotpatch_original_at(hotpatch_cast_(fn)));
@@ -484,7 +493,8 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define HOTPATCH_SET_3_(a, b, c) HOTPATCH_SET_2_(a, b) hotpatch_options_ c;
 #define HOTPATCH_SET_4_(a, b, c, d) HOTPATCH_SET_3_(a, b, c) hotpatch_options_ d;
 #define HOTPATCH_WITH_(...)                                                                                            \
-	struct hotpatch_options hotpatch_options_ = {sizeof(struct hotpatch_options), HOTPATCH_WAIT, 0, 0, false, false};\
+	struct hotpatch_options hotpatch_options_ =                                                                    \
+		{sizeof(struct hotpatch_options), HOTPATCH_WAIT, 0, 0, false, false};                                  \
 	__VA_ARGS__
 #define HOTPATCH_CALL_(set, call) ([&]() -> int { HOTPATCH_WITH_(set) return call; }())
 /* Picks by the number of arguments; `fixed` of them are not options. */
@@ -509,8 +519,7 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 	                     hotpatch_closure_at(hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),                       \
 	                                         hotpatch_cast_(&*(body)), (ctx), (destroy), &hotpatch_options_)))
 #define HOTPATCH_CLOSURE_4_(fn, body, ctx, destroy) HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_0_, fn, body, ctx, destroy)
-#define HOTPATCH_CLOSURE_5_(fn, body, ctx, destroy, a)                                                                 \
-	HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_1_(a), fn, body, ctx, destroy)
+#define HOTPATCH_CLOSURE_5_(fn, body, ctx, destroy, a) HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_1_(a), fn, body, ctx, destroy)
 #define HOTPATCH_CLOSURE_6_(fn, body, ctx, destroy, a, b)                                                              \
 	HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_2_(a, b), fn, body, ctx, destroy)
 #define HOTPATCH_CLOSURE_7_(fn, body, ctx, destroy, a, b, c)                                                           \
@@ -546,8 +555,7 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 	hotpatch_lib_at(hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)), (path), &hotpatch_options_)
 #define HOTPATCH_RESTORE_CALL_(fn)                                                                                     \
 	hotpatch_restore_at(hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)), &hotpatch_options_)
-#define HOTPATCH_REPLACE_LIB_CALL_(p, path)                                                                            \
-	hotpatch_replace_lib_at((p), hotpatch_marks_(), (path), &hotpatch_options_)
+#define HOTPATCH_REPLACE_LIB_CALL_(p, path) hotpatch_replace_lib_at((p), hotpatch_marks_(), (path), &hotpatch_options_)
 #define HOTPATCH_APPLY_CALL_(p) hotpatch_apply_with((p), &hotpatch_options_)
 #define HOTPATCH_REVERT_CALL_(p) hotpatch_revert_with((p), &hotpatch_options_)
 #define HOTPATCH_LOAD_CALL_(path) hotpatch_load_at(hotpatch_marks_(), (path), &hotpatch_options_)
@@ -566,10 +574,10 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define hotpatch_replace(...)                                                                                          \
 	HOTPATCH_PICK_9_(__VA_ARGS__, _, _, _, _, HOTPATCH_REPLACE_4_, HOTPATCH_REPLACE_3_, _, _, _)(__VA_ARGS__)
 #define HOTPATCH_REPLACE_CLOSURE_SET_(set, p, fn, body, ctx, destroy)                                                  \
-	HOTPATCH_CALL_(set, (hotpatch_the_new_body_must_have_the_same_type_(&*(fn), &*(body)),                         \
-	                     hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),          \
-	                                                 hotpatch_cast_(&*(body)), (ctx), (destroy),                   \
-	                                                 &hotpatch_options_)))
+	HOTPATCH_CALL_(set,                                                                                            \
+	               (hotpatch_the_new_body_must_have_the_same_type_(&*(fn), &*(body)),                              \
+	                hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),               \
+	                                            hotpatch_cast_(&*(body)), (ctx), (destroy), &hotpatch_options_)))
 #define HOTPATCH_REPLACE_CLOSURE_5_(p, fn, body, ctx, destroy)                                                         \
 	HOTPATCH_REPLACE_CLOSURE_SET_(HOTPATCH_SET_0_, p, fn, body, ctx, destroy)
 #define HOTPATCH_REPLACE_CLOSURE_6_(p, fn, body, ctx, destroy, a)                                                      \

@@ -183,6 +183,7 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 	if (!image->path)
 		return -1;
 	const char *slash = strrchr(image->path, '/');
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the list has it */
 	image->name = program ? "the program" : slash ? slash + 1 : image->path;
 	list->n++;
 	list->adds = info->dlpi_adds;

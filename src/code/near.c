@@ -58,20 +58,20 @@ static uintptr_t map_at(uintptr_t address, size_t size, int protection)
 /* Tries below the code first: above a program grows its heap. Steps are small near it and large further out. */
 static uintptr_t map_near(uintptr_t low, uintptr_t high, size_t size, int protection)
 {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), step = 65536;
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), grain = 65536, step = grain;
 	uintptr_t below = (low & ~(page - 1)) - size, above = page_round(high);
 	for (uintptr_t away = 0; away < reach; away += step) {
 		uintptr_t got = 0;
 		errno = 0;
-		if (below > away + 65536 && in_reach(below - away, below - away + size, low, high))
+		if (below > away + grain && in_reach(below - away, below - away + size, low, high))
 			got = map_at(below - away, size, protection);
-		if (!got && away >= 16 * 65536 && in_reach(above + away, above + away + size, low, high))
+		if (!got && away >= 16 * grain && in_reach(above + away, above + away + size, low, high))
 			got = map_at(above + away, size, protection);
 		if (got)
 			return got;
 		if (errno == ENOMEM && away == 0)
 			return 0; /* not this place: a limit on address space */
-		if (away == 64 * 65536)
+		if (away == 64 * grain)
 			step = 16 << 20;
 	}
 	errno = ENOMEM;
@@ -134,7 +134,7 @@ static int block_fill(struct block *block, struct hp_err *err)
 	return error;
 }
 
-static int block_new(uintptr_t low, uintptr_t high, size_t count, struct hp_err *err)
+static int block_new(uintptr_t low, uintptr_t high, size_t count, struct block **ret_block, struct hp_err *err)
 {
 	size_t data = page_round((1 + 3 * count) * sizeof(uintptr_t)), size = data + page_round(count * HP_CELL_CODE);
 	struct block *block = calloc(1, sizeof(*block));
@@ -162,6 +162,7 @@ static int block_new(uintptr_t low, uintptr_t high, size_t count, struct hp_err 
 	}
 	block->next = atomic_load(&blocks);
 	atomic_store(&blocks, block);
+	*ret_block = block;
 	return 0;
 }
 
@@ -184,10 +185,10 @@ static size_t next_count(void)
 
 int hp_near_take(uintptr_t entry, struct hp_cell *ret_cell, struct hp_err *err)
 {
-	int error = block_find(entry) ? 0 : block_new(entry, entry, next_count(), err);
+	struct block *block = block_find(entry);
+	int error = block ? 0 : block_new(entry, entry, next_count(), &block, err);
 	if (error)
 		return error;
-	struct block *block = block_find(entry);
 	size_t i = block->used++;
 	struct hp_cell_words words = cell_words(block, i);
 	*ret_cell = (struct hp_cell){
@@ -240,7 +241,7 @@ static int landings_add(struct hp_err *err)
 		free(records);
 		return hp_err_system(err, HOTPATCH_ENOMEM, errno, "no executable memory for the landing of a closure");
 	}
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count; i++) { /* NOLINT(-Wanalyzer-malloc-leak): count is not 0 */
 		records[i] = (struct landing){landings_free, (uintptr_t)page + i * HP_CLOSURE_CODE, false};
 		landings_free = &records[i];
 	}

@@ -259,8 +259,7 @@ void hp_ask_begin(struct hp_threads *threads, const struct hp_codes *codes)
 	atomic_store(&question.threads, threads);
 	atomic_store(&question.codes, codes);
 	atomic_store(&question.still, false);
-	if (++last_number == 0)
-		++last_number;
+	last_number = last_number < UINT32_MAX ? last_number + 1 : 1; /* 0 is no question's */
 	atomic_store(&question.number, last_number);
 }
 

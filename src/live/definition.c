@@ -66,9 +66,9 @@ static uintptr_t resolve_stub(uintptr_t stub, const struct hp_mapped *from)
  * stub's word leads back into the table. */
 static uintptr_t follow_linkage(uintptr_t address)
 {
-	uint8_t code[16];
-	uintptr_t word, to;
 	for (int hops = 0; hops < 4; hops++) {
+		uint8_t code[16];
+		uintptr_t word, to;
 		if (!hp_text_read(address, code, sizeof(code)) || !(word = hp_arch_plt_word(code, address)) ||
 		    !hp_memory_read(word, &to, sizeof(to)))
 			break;

@@ -159,6 +159,7 @@ static int pair_one(struct library *library, struct hp_site *site, bool unchecke
 	if (!error)
 		error = match_in_library(library, &wanted, &found, err);
 	if (!error && !unchecked)
+		/* cppcheck-suppress uninitStructMember; it was found */
 		error = compare_types(library, site, found.value, err);
 	return error ? error : pairs_add(&library->pairs, site, &found, err);
 }
@@ -235,7 +236,6 @@ static int find_in_program(const struct library *library, const struct hp_symbol
 struct marked {
 	struct hp_symbol *v;
 	size_t n;
-	bool overflow;
 };
 
 static int collect(const struct hp_symbol *symbol, void *arg)
@@ -265,6 +265,7 @@ static int pair_all(struct library *library, const struct manner *manner, struct
 {
 	struct marked marked = {.n = 0};
 	struct hp_query query = {.marked = true};
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): library_open has succeeded, and set it */
 	int error = library->inspector->functions(&library->module, &query, collect, &marked, err);
 	if (error == HOTPATCH_ENOMEM)
 		hp_err_set(err, error, "no memory for the functions of '%s'", library->name);

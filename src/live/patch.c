@@ -178,7 +178,7 @@ static int fulfil(const struct wish *wishes, size_t n, struct hp_session *sessio
 	}
 	if (!error)
 		error = hp_transition_run(changes, n, &session->request, session->outcome, err);
-	for (size_t i = 0; i < n && session->outcome->live; i++)
+	for (size_t i = 0; past && i < n && session->outcome->live; i++)
 		settle(session, &wishes[i], past[i].layers, past[i].n);
 	for (size_t i = 0; past && i < n; i++)
 		hp_memory_forget(past[i].layers, past[i].n * sizeof(struct hp_layer));
@@ -436,8 +436,8 @@ static int define(const struct body *body, const struct hotpatch_marks *marks, c
 static int prepare_pair(const struct hp_named *named, hotpatch_any fn, const struct body *body,
                         struct hp_site **ret_site, struct hp_definition **ret_definition, struct hp_err *err)
 {
-	int error = named->name ? hp_registry_enter(err)
-	                        : hp_err_set(err, HOTPATCH_EINVAL, "the function's name is NULL");
+	int error =
+		named->name ? hp_registry_enter(err) : hp_err_set(err, HOTPATCH_EINVAL, "the function's name is NULL");
 	if (error)
 		return error;
 	error = find_site(named, fn, ret_site, err);

@@ -336,10 +336,8 @@ static int reader_add(struct reader *reader, struct hp_site *site, struct hp_err
 /* Of the entries that are not redirected yet. */
 int hp_sites_check(struct hp_site *const *sites, size_t n, struct hp_err *err)
 {
-	struct reader reader;
+	struct reader reader = {.each = check_code};
 	int error = 0;
-	reader.each = check_code;
-	reader.n = 0;
 	for (size_t i = 0; i < n && !error; i++)
 		if (!sites[i]->redirected)
 			error = reader_add(&reader, sites[i], err);

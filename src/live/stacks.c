@@ -128,6 +128,24 @@ static bool window_read(uintptr_t address, uintptr_t *ret_word, void *arg)
 
 extern void *__libc_stack_end __attribute__((weak)); /* glibc: where the first thread's stack began */
 
+/* musl has no robust list until a thread takes such a mutex. Its descriptors, which lie above the first frame as well,
+ * are a ring: { self, dtv, prev, next, sysinfo, canary, tid, ... } (musl, src/internal/pthread_impl.h). What is read
+ * there is believed only if it points to itself and has the thread's number. */
+static uintptr_t descriptor_of(int tid)
+{
+	enum { SELF, NEXT = 3, TID = 6, RING_MAX = 1 << 16 };
+	uintptr_t words[TID + 1], first = (uintptr_t)pthread_self(), at = first;
+	for (int i = 0; i < RING_MAX; i++) {
+		if (!hp_memory_read(at, words, sizeof(words)) || words[SELF] != at)
+			return 0;
+		if ((int)words[TID] == tid)
+			return at;
+		if ((at = words[NEXT]) == first)
+			return 0;
+	}
+	return 0;
+}
+
 /* The kernel puts the program's name above the first frame of its first thread; libc puts the thread descriptor, with
  * the head of its robust list, above the first frame of all others (get_robust_list(2)). */
 uintptr_t hp_stack_top(int tid, int pid)
@@ -138,7 +156,7 @@ uintptr_t hp_stack_top(int tid, int pid)
 		                                             : getauxval(AT_EXECFN) & ~7ul;
 	if (hp_syscall(SYS_get_robust_list, tid, (long)&head, (long)&size, 0, 0, 0) != 0)
 		return 0;
-	return head & ~(sizeof(uintptr_t) - 1);
+	return head ? head & ~(sizeof(uintptr_t) - 1) : descriptor_of(tid);
 }
 
 static _Atomic uintptr_t restorer;
@@ -191,10 +209,10 @@ static uintptr_t announced_end(uintptr_t sp)
 /* The lowest readable address below top, in steps: how far a native stack may reach whose owner runs elsewhere. */
 static uintptr_t native_low(uintptr_t top)
 {
-	uintptr_t step = 65536, low = top;
+	uintptr_t stride = 65536, low = top;
 	uint8_t byte;
-	while (top - low < (uintptr_t)64 << 20 && hp_memory_read(low - step, &byte, 1))
-		low -= step;
+	while (top - low < (uintptr_t)64 << 20 && hp_memory_read(low - stride, &byte, 1))
+		low -= stride;
 	return low;
 }
 
@@ -370,7 +388,7 @@ static enum hp_cfi_step step(struct hp_regs *regs, struct window *window)
 /* A thread's first frame lies near the top of its own stack: between them is no more than its thread-local storage. */
 static bool is_native(uintptr_t sp, uintptr_t top)
 {
-	return top == 0 || (sp <= top && top - sp < 256 * 1024);
+	return top == 0 || (sp <= top && top - sp < (uintptr_t)256 << 10);
 }
 
 /* Where a walk was lost, the words above may tell what the thread is probably in: for the sentence, not for the answer.
@@ -399,21 +417,16 @@ static enum hp_answer lost(const struct hp_codes *codes, const struct hp_regs *r
 	return HP_UNKNOWN;
 }
 
-enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *start, uintptr_t top,
-                             struct hp_walk *walk)
+/* HP_UNKNOWN with *ret_lost: the frame that regs then describe, and those above it, are not known. */
+__attribute__((noinline)) static enum hp_answer walk_frames(const struct hp_codes *codes, struct hp_regs *regs,
+                                                            uintptr_t top, struct hp_walk *walk, bool *ret_lost)
 {
-	struct hp_regs regs = *start;
 	struct window window;
 	enum hp_answer answer = HP_OUT;
 	window.base = window.size = 0;
-	if (walk) {
-		walk->n_frames = 0;
-		walk->owner = HP_OWNER_NONE;
-		walk->guessed = false;
-	}
 	for (int i = 0; i < WALK_MAX; i++) {
-		uintptr_t ip = regs.value[HP_REG_IP];
-		const struct hp_code *code = find(codes, ip, !regs.exact_ip);
+		uintptr_t ip = regs->value[HP_REG_IP];
+		const struct hp_code *code = find(codes, ip, !regs->exact_ip);
 		if (code && answer != HP_IN) {
 			answer = HP_IN;
 			if (!walk)
@@ -424,13 +437,34 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 			walk->frames[walk->n_frames++] = ip;
 		else if (answer == HP_IN)
 			return HP_IN;
-		enum hp_cfi_step stepped = step(&regs, &window);
-		if (stepped == HP_CFI_OUTERMOST && is_native(regs.value[HP_REG_SP], top))
+		enum hp_cfi_step stepped = step(regs, &window);
+		if (stepped == HP_CFI_OUTERMOST && is_native(regs->value[HP_REG_SP], top))
 			return answer;
-		if (stepped != HP_CFI_STEPPED)
-			return answer == HP_IN ? HP_IN : lost(codes, &regs, top, &window, walk);
+		if (stepped != HP_CFI_STEPPED) {
+			*ret_lost = answer != HP_IN && i > 0;
+			return answer == HP_IN ? HP_IN : lost(codes, regs, top, &window, walk);
+		}
 	}
 	return HP_UNKNOWN;
+}
+
+/* Where the walk is lost, in code without unwind tables (all of musl, which calls each thread's first function), the
+ * rest may still be known to hold no return address: what doubt there was came from beneath. */
+enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *start, uintptr_t top,
+                             struct hp_walk *walk)
+{
+	static const struct hp_stack_words nothing;
+	struct hp_regs regs = *start;
+	bool is_lost = false;
+	if (walk) {
+		walk->n_frames = 0;
+		walk->owner = HP_OWNER_NONE;
+		walk->guessed = false;
+	}
+	enum hp_answer answer = walk_frames(codes, &regs, top, walk, &is_lost);
+	if (is_lost && hp_stack_scan(codes, 0, regs.value[HP_REG_SP], top, &nothing) == HP_OUT)
+		return HP_OUT;
+	return answer;
 }
 
 /* -- Announced stacks -------------------------------------------------------------------------------------------- */

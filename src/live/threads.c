@@ -185,9 +185,9 @@ void hp_threads_close(void *memory)
 
 struct entry { /* struct linux_dirent64, getdents(2) */
 	uint64_t inode;
-	int64_t offset;
+	int64_t offset; /* cppcheck-suppress unusedStructMember; the kernel's */
 	uint16_t size;
-	uint8_t type;
+	uint8_t type; /* cppcheck-suppress unusedStructMember; the kernel's */
 	char name[];
 };
 

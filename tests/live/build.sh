@@ -23,8 +23,9 @@
 #   nopie     -fno-pie -no-pie
 #   prepared  every function is prepared, as with the variable prepare_cflags of hotpatch.pc; PREPARED is defined
 #   asan      with AddressSanitizer and UndefinedBehaviorSanitizer, tsan with ThreadSanitizer (scripts/check)
+#   musl      with musl-gcc; the kernel's headers, which it does not find, are in LIBS/../kernel-headers (scripts/check)
 #
-# HP_VARIANTS in the environment takes the place of all variants.
+# HP_VARIANTS in the environment takes the place of all variants, HP_RUN is put before the program's name when it is run.
 #
 # In a NAME.lib*.c only cflags and ldflags count, and for that library alone.
 set -eu
@@ -94,6 +95,12 @@ variant_flags() {
 			ldflags+=("-fsanitize=address,undefined")
 			;;
 		tsan) cflags+=(-fsanitize=thread) ldflags+=(-fsanitize=thread) ;;
+		musl)
+			cc=musl-gcc
+			# Without the inspect plugin, which cannot be built, split functions cannot be followed.
+			cflags+=(-isystem "$libs/../kernel-headers" -fno-reorder-blocks-and-partition)
+			ldflags+=("-Wl,--eh-frame-hdr") # which musl-gcc does not ask the linker for
+			;;
 		prepared) cflags+=(-DPREPARED -fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
 		*)
 			echo "build.sh: no such variant: '$1' ('$suffix')" >&2
@@ -163,7 +170,8 @@ run_program() {
 		cat skip
 		exit 77
 	fi
-	exec "./$2"
+	# shellcheck disable=SC2086 # words
+	exec ${HP_RUN-} "./$2"
 }
 
 case ${1-} in

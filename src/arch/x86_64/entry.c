@@ -91,9 +91,9 @@ uintptr_t hp_arch_entry_pun(const struct hp_entry *plan, uintptr_t entry)
 static bool distance(uintptr_t from, uintptr_t to, uint8_t *ret_bytes)
 {
 	int64_t far = (int64_t)(to - from);
-	int32_t near = (int32_t)far;
-	if (near != far)
+	if (far < INT32_MIN || far > INT32_MAX)
 		return false;
+	int32_t near = (int32_t)far;
 	memcpy(ret_bytes, &near, sizeof(near));
 	return true;
 }
