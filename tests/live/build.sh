@@ -82,7 +82,7 @@ variant_flags() {
 	IFS=- read -r -a parts <<<"$1"
 	cc=("${parts[0]}")
 	if [[ ${HP_TARGET-} ]]; then
-		case $cc in
+		case ${cc[0]} in
 		gcc) cc=("$HP_TARGET-gcc") ;;
 		clang) cc=(clang "--target=$HP_TARGET") ;;
 		esac
