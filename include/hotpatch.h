@@ -127,7 +127,9 @@ struct hotpatch_options {
 
 /* With CET the NOPs follow endbr64, and of all prefixes only one of 5 bytes gives a jump whose second byte is
  * harmless alone (CMC); without, 6 bytes give CLC and leave room for a jump through memory. */
-#if defined(__CET__) && (__CET__ & 1)
+#if defined(__aarch64__) /* one instruction jumps; compilers put the NOPs behind a landing pad */
+#define HOTPATCH_ENTRY_ patchable_function_entry(2, 0)
+#elif defined(__CET__) && (__CET__ & 1)
 #define HOTPATCH_ENTRY_ patchable_function_entry(7, 5)
 #else
 #define HOTPATCH_ENTRY_ patchable_function_entry(8, 6)
@@ -250,7 +252,8 @@ int hotpatch_for_each(int (*callback)(const struct hotpatch_info *info, void *ar
 void hotpatch_poll(void);
 
 /* Announces memory that is used as a stack by code that switches stacks itself (coroutines, makecontext). Transitions
- * look for old definitions in it, for as long as it is announced. remove: HOTPATCH_EINVAL if it is not. */
+ * look for old definitions in it, for as long as it is announced. On aarch64 a call leaves its return address in a
+ * register, so the memory in which the switching code saves registers must be announced too. remove: HOTPATCH_EINVAL if it is not. */
 int hotpatch_stack_add(const void *base, size_t size);
 int hotpatch_stack_remove(const void *base);
 

@@ -17,8 +17,8 @@
 
 enum { CELLS_MIN = 64, CELLS_MAX = 16384 };
 
-/* rel32 reaches 2 GiB; less what an instruction and its cell may lie apart from the addresses compared. */
-static const uintptr_t reach = (UINT64_C(1) << 31) - 65536;
+/* Less what an instruction and its cell may lie apart from the addresses compared. */
+static const uintptr_t reach = HP_REACH - 65536;
 
 struct block {
 	struct block *next; /* blocks are only ever added: handlers may walk the list */
@@ -72,7 +72,7 @@ static uintptr_t map_near(uintptr_t low, uintptr_t high, size_t size, int protec
 		if (errno == ENOMEM && away == 0)
 			return 0; /* not this place: a limit on address space */
 		if (away == 64 * grain)
-			step = 16 << 20;
+			step = HP_REACH / 128;
 	}
 	errno = ENOMEM;
 	return 0;
@@ -106,6 +106,7 @@ static struct hp_cell_words cell_words(const struct block *block, size_t i)
 static int seal_code(uintptr_t code, const uint8_t *bytes, size_t size, struct hp_err *err)
 {
 	memcpy((void *)code, bytes, size);
+	__builtin___clear_cache((char *)code, (char *)code + size); /* nothing where caches are kept coherent */
 	if (mprotect((void *)code, page_round(size), PROT_READ | PROT_EXEC) == 0)
 		return 0;
 	if (mmap((void *)code, page_round(size), PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
@@ -144,8 +145,8 @@ static int block_new(uintptr_t low, uintptr_t high, size_t count, struct block *
 	if (!at) {
 		free(block);
 		return hp_err_system(err, HOTPATCH_ENOMEM, errno,
-		                     "no room for %zu bytes within 2 GiB of the code at %#lx", size,
-		                     (unsigned long)low);
+		                     "no room for %zu bytes within %u MiB of the code at %#lx", size,
+		                     (unsigned)(HP_REACH >> 20), (unsigned long)low);
 	}
 	*block = (struct block){
 		.low = at,

@@ -92,10 +92,12 @@ static enum hp_answer look_at_self(struct hp_thread *thread, const struct hp_cod
                                    struct hp_regs *ret_regs)
 {
 	static const struct hp_stack_words nothing;
+	if (!thread->top)
+		thread->top = hp_stack_top(thread->tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
 	hp_arch_regs_from_signal(context, ret_regs);
 	uintptr_t ip = ret_regs->value[HP_REG_IP], sp = ret_regs->value[HP_REG_SP];
 	if (ip != (uintptr_t)hp_gate_waiting && ip != (uintptr_t)hp_gate_calling)
-		return hp_stack_scan(codes, ip, sp, thread->top, &nothing);
+		return hp_stack_scan_interrupted(codes, ret_regs, thread->top);
 	const struct hp_gate_frame *frame = *(const struct hp_gate_frame *const *)sp;
 	if (!frame) { /* hotpatch_poll */
 		thread->polls = true;

@@ -12,6 +12,7 @@
 #include "base/mapped.h"
 #include "base/memory.h"
 #include "code/displaced.h"
+#include "code/emulated.h"
 #include "code/near.h"
 #include "code/pun.h"
 #include "code/text.h"
@@ -154,16 +155,19 @@ uintptr_t hp_stack_top(int tid, int pid)
 	if (tid == pid)
 		return &__libc_stack_end && __libc_stack_end ? (uintptr_t)__libc_stack_end
 		                                             : getauxval(AT_EXECFN) & ~7ul;
+	/* In an emulator that does not know the call a thread knows its own: the thread pointer leads there too. */
 	if (hp_syscall(SYS_get_robust_list, tid, (long)&head, (long)&size, 0, 0, 0) != 0)
-		return 0;
+		head = hp_emulated() && tid == (int)hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0)
+		               ? 0 - (uintptr_t)hp_arch_tls_offset(NULL)
+		               : 0;
 	return head ? head & ~(sizeof(uintptr_t) - 1) : descriptor_of(tid);
 }
 
-static _Atomic uintptr_t restorer;
+static _Atomic uintptr_t signal_mark;
 
 void hp_stack_set_restorer(uintptr_t address)
 {
-	atomic_store(&restorer, address);
+	atomic_store(&signal_mark, hp_arch_signal_mark(address));
 }
 
 /* Announced stacks: a table that only grows; an empty place has size 0. Base is set before size and cleared after it,
@@ -251,14 +255,16 @@ static void scan_add(struct scan *s, uintptr_t ip, uintptr_t sp)
 	s->pending[s->n++].sp = sp;
 }
 
-/* `at` holds the restorer's address: behind it lies, or lay, a signal frame. n words from there on were read. */
-static bool signal_frame_hits(struct scan *s, uintptr_t at, const uintptr_t *words, size_t n)
+/* `at` holds the mark of a signal frame that lies, or lay, there. It is words[i] of the n that were read. */
+static bool signal_frame_hits(struct scan *s, uintptr_t at, const uintptr_t *words, size_t i, size_t n)
 {
 	uintptr_t frame[HP_SIGFRAME_WORDS], ip, sp;
-	if (n < HP_SIGFRAME_WORDS) {
-		if (!hp_memory_read(at, frame, sizeof(frame)))
+	if ((ptrdiff_t)i < HP_SIGFRAME_BEFORE || n - i < HP_SIGFRAME_WORDS - HP_SIGFRAME_BEFORE) {
+		if (!hp_memory_read(at - HP_SIGFRAME_BEFORE * sizeof(*words), frame, sizeof(frame)))
 			return false;
 		words = frame;
+	} else {
+		words += i - HP_SIGFRAME_BEFORE;
 	}
 	if (!hp_arch_signal_frame(words, &ip, &sp))
 		return false;
@@ -271,11 +277,12 @@ static bool signal_frame_hits(struct scan *s, uintptr_t at, const uintptr_t *wor
 
 static bool words_hit(struct scan *s, uintptr_t base, const uintptr_t *words, size_t n)
 {
-	uintptr_t low = s->codes->low, span = s->codes->high - low, frame = atomic_load(&restorer);
+	uintptr_t low = s->codes->low, span = s->codes->high - low, mask = hp_code_mask();
+	uintptr_t mark = atomic_load(&signal_mark);
 	for (size_t i = 0; i < n; i++) {
-		if (words[i] - low < span && find(s->codes, words[i], true))
+		if ((words[i] & mask) - low < span && find(s->codes, words[i] & mask, true))
 			return true;
-		if (words[i] == frame && frame && signal_frame_hits(s, base + i * sizeof(uintptr_t), words + i, n - i))
+		if (words[i] == mark && mark && signal_frame_hits(s, base + i * sizeof(uintptr_t), words, i, n))
 			return true;
 	}
 	return false;
@@ -332,6 +339,37 @@ enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr
 	return complete && !s.overflow ? HP_OUT : HP_UNKNOWN;
 }
 
+/* Whether the function at ip has stored its return address; not known where there are no tables for it. */
+static bool return_is_stored(uintptr_t ip)
+{
+	struct hp_fde fde;
+	return hp_mapped_function(ip, &fde) && hp_cfi_return_stored(&fde, ip);
+}
+
+enum hp_answer hp_stack_scan_from_outside(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top,
+                                          const struct hp_stack_words *read)
+{
+	enum hp_answer answer = hp_stack_scan(codes, ip, sp, top, read);
+	return answer == HP_OUT && !HP_RETURN_ON_STACK && !return_is_stored(ip) ? HP_UNKNOWN : answer;
+}
+
+static bool a_register_hits(const struct hp_codes *codes, const struct hp_regs *regs)
+{
+	uintptr_t mask = hp_code_mask();
+	for (unsigned reg = 0; reg < HP_REG_COUNT; reg++)
+		if (reg != HP_REG_IP && find(codes, regs->value[reg] & mask, true))
+			return true;
+	return false;
+}
+
+enum hp_answer hp_stack_scan_interrupted(const struct hp_codes *codes, const struct hp_regs *regs, uintptr_t top)
+{
+	static const struct hp_stack_words nothing;
+	if (!HP_RETURN_ON_STACK && a_register_hits(codes, regs))
+		return HP_MAYBE;
+	return hp_stack_scan(codes, regs->value[HP_REG_IP], regs->value[HP_REG_SP], top, &nothing);
+}
+
 enum hp_answer hp_stack_scan_own(const struct hp_codes *codes, uintptr_t frame, uintptr_t top)
 {
 	uintptr_t words[512];
@@ -344,11 +382,21 @@ enum hp_answer hp_stack_scan_own(const struct hp_codes *codes, uintptr_t frame, 
 
 enum { WALK_MAX = 1 << 20, PREFIX_MAX = 16 };
 
-/* At an entry, or in the code between it and a definition, the frame is still the caller's call. */
+/* Linkers give no tables for linkage tables on some instruction sets; their stubs push nothing. */
+static bool in_linkage_stub(uintptr_t ip)
+{
+	uint8_t code[16];
+	for (uintptr_t back = 0; back <= sizeof(code); back += 4)
+		if (hp_text_read(ip - back, code, sizeof(code)) && hp_arch_plt_word(code, ip - back) != 0)
+			return true;
+	return false;
+}
+
+/* At an entry, or in the code between a call and a definition, the frame is still the caller's call. */
 static bool at_entry_code(uintptr_t ip)
 {
 	struct hp_fde fde;
-	if (hp_near_contains(ip) || hp_pun_contains(ip))
+	if (hp_near_contains(ip) || hp_pun_contains(ip) || in_linkage_stub(ip))
 		return true;
 	for (uintptr_t ahead = 1; ahead <= PREFIX_MAX; ahead++)
 		if (hp_mapped_function(ip + ahead, &fde))
@@ -375,12 +423,16 @@ static enum hp_cfi_step step(struct hp_regs *regs, struct window *window)
 	uintptr_t pc = regs->exact_ip ? ip : ip - 1;
 	const struct hp_mapped *image = hp_mapped_find(pc);
 	struct hp_fde fde;
-	if (!image || !hp_cfi_find(&image->cfi, pc, &fde)) {
+	bool covered = image && hp_cfi_find(&image->cfi, pc, &fde);
+	if ((!covered || fde.signal_frame) && hp_arch_regs_leave_signal(regs, window_read, window))
+		return HP_CFI_STEPPED;
+	if (!covered) {
 		bool entry = regs->exact_ip && at_entry_code(ip);
 		return entry && hp_arch_regs_leave_entry(regs, window_read, window) ? HP_CFI_STEPPED : HP_CFI_LOST;
 	}
+	bool may_be_empty = regs->exact_ip && !HP_RETURN_ON_STACK;
 	enum hp_cfi_step result = hp_cfi_step(&image->cfi, &fde, regs, window_read, window);
-	if (result == HP_CFI_STEPPED && !fde.signal_frame && regs->value[HP_REG_SP] <= sp)
+	if (result == HP_CFI_STEPPED && !fde.signal_frame && regs->value[HP_REG_SP] < sp + !may_be_empty)
 		return HP_CFI_LOST; /* stacks grow down: a frame lies above the one it called */
 	return result;
 }

@@ -21,7 +21,13 @@
 #endif
 
 #include <complex.h>
+#if defined(__x86_64__)
 #include <immintrin.h>
+#else
+typedef long long __m128i __attribute__((vector_size(16)));
+#define _mm_set_epi64x(high, low) ((__m128i){(long long)(low), (long long)(high)})
+#define _mm_add_epi64(a, b) ((a) + (b))
+#endif
 #include <limits.h>
 
 enum ran { OLD = 1, NEW, CLOSURE };
@@ -194,6 +200,7 @@ static void call_vector_128(void)
 	HAS(memcmp(&got, &want, sizeof(got)) == 0);
 }
 
+#if defined(__x86_64__)
 #define FOR_256 __attribute__((target("avx2")))
 #define MAKE_256(n) _mm256_set_epi64x(1 + (n), -2 * (n), 3 * (n), 0x7070707070707070 + (n))
 #define HAS_256(v, n)                                                                                                  \
@@ -228,14 +235,18 @@ FOR_512 static void call_vector_512(void)
 	HAS(memcmp(&got, &want, sizeof(got)) == 0);
 }
 
+#define WIDER(X) X(vector_256) X(vector_512)
+#else
+#define WIDER(X)
+#endif
+
 /* -- All shapes in one table -------------------------------------------------------------------------------- */
 
 #define SHAPES(X)                                                                                                      \
 	X(numbers)                                                                                                     \
 	X(in_registers)                                                                                                \
 	X(in_memory)                                                                                                   \
-	X(returned_in_memory) X(variable) X(long_double) X(complex_numbers) X(wide) X(vector_128) X(vector_256)        \
-		X(vector_512)
+	X(returned_in_memory) X(variable) X(long_double) X(complex_numbers) X(wide) X(vector_128) WIDER(X)
 
 // clang-format on
 
@@ -251,8 +262,12 @@ enum { SHAPES_ALL = sizeof(shapes) / sizeof(shapes[0]) };
 /* The vector shapes stand last, so that those the processor cannot run are left off the end. */
 static size_t shapes_usable(void)
 {
+#if defined(__x86_64__)
 	__builtin_cpu_init();
 	return SHAPES_ALL - (__builtin_cpu_supports("avx512f") ? 0 : __builtin_cpu_supports("avx2") ? 1 : 2);
+#else
+	return SHAPES_ALL;
+#endif
 }
 
 static void call_shape(const struct shape *shape)

@@ -52,7 +52,7 @@ enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, co
 		.jump_len = SHORT_SIZE,
 		.body_at = jump_at + SHORT_SIZE,
 		.far = prefix == 5,
-		.cet = cet,
+		.guarded = cet,
 	};
 	memcpy(entry.old_prefix, before + n_before - prefix, prefix);
 	memcpy(entry.old_jump, at + jump_at, SHORT_SIZE);
@@ -60,6 +60,12 @@ enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, co
 	entry.new_jump[1] = (uint8_t)(0 - (prefix + jump_at + SHORT_SIZE));
 	*ret_entry = entry;
 	return HP_ENTRY_PREPARED;
+}
+
+size_t hp_arch_entry_gap(const uint8_t *at)
+{
+	(void)at;
+	return 0;
 }
 
 bool hp_arch_entry_over(const uint8_t *at, struct hp_entry *ret_entry)
