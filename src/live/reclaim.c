@@ -5,6 +5,7 @@
  *
  * What is kept is told, with what refers to it.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,7 +147,38 @@ static void unload(struct hp_candidate *candidate)
 		hp_loaded_reserve(candidate->loaded);
 }
 
-/* The destructors of the libraries run here, with the turn but no lock. */
+/* A child must not be forked while the dynamic linker is at it, or while images are hidden: fork waits for this lock,
+ * which is outermost. Recursive, since a destructor may fork. */
+static pthread_mutex_t unloading;
+static pthread_once_t unloading_once = PTHREAD_ONCE_INIT;
+
+static void make_unloading(void)
+{
+	pthread_mutexattr_t recursive;
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&unloading, &recursive);
+	pthread_mutexattr_destroy(&recursive);
+}
+
+void hp_unloading_lock(void)
+{
+	pthread_once(&unloading_once, make_unloading);
+	pthread_mutex_lock(&unloading);
+}
+
+void hp_unloading_unlock(void)
+{
+	pthread_mutex_unlock(&unloading);
+}
+
+void hp_unloading_unlock_in_child(void)
+{
+	make_unloading();
+	hp_mapped_hide(NULL, 0);
+}
+
+/* The destructors of the libraries run here, with the turn but no other lock. */
 static int unload_all(struct hp_proof *r, uint64_t deadline, struct hp_err *err)
 {
 	int error = hp_registry_enter(err);
@@ -172,6 +204,14 @@ static int unload_all(struct hp_proof *r, uint64_t deadline, struct hp_err *err)
 	return 0;
 }
 
+static int unload_without_fork(struct hp_proof *r, uint64_t deadline, struct hp_err *err)
+{
+	hp_unloading_lock();
+	int error = unload_all(r, deadline, err);
+	hp_unloading_unlock();
+	return error;
+}
+
 static int reclaim(struct hp_proof *r, const struct hp_saved_regs *saved, struct hp_session *session)
 {
 	struct hp_err *err = &session->err;
@@ -183,7 +223,7 @@ static int reclaim(struct hp_proof *r, const struct hp_saved_regs *saved, struct
 	hp_registry_leave();
 	error = hp_proof_run(r, saved, &session->request, err);
 	if (!error && hp_proof_any_left(r))
-		error = unload_all(r, session->request.deadline, err);
+		error = unload_without_fork(r, session->request.deadline, err);
 	return error;
 }
 

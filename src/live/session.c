@@ -75,6 +75,7 @@ void hp_registry_leave(void)
  * taken around fork so that what they protect is whole. */
 static void before_fork(void)
 {
+	hp_unloading_lock();
 	pthread_mutex_lock(&registry);
 	hp_inspector_lock();
 	hp_layers_lock();
@@ -96,6 +97,7 @@ static void after_fork(void)
 {
 	unlock_inner();
 	hp_registry_leave();
+	hp_unloading_unlock();
 }
 
 static void after_fork_in_child(void)
@@ -103,6 +105,7 @@ static void after_fork_in_child(void)
 	unlock_inner();
 	hp_inspector_unlock_in_child();
 	pthread_mutex_unlock(&registry);
+	hp_unloading_unlock_in_child();
 	hp_transition_reset();
 	atomic_store(&turn, 0);
 }

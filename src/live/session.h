@@ -2,6 +2,7 @@
  *
  * Locks, in this order:
  *     turn      one operation at a time, with a deadline; held across the transition, so across waiting for callers
+ *     unloading libraries are being closed: fork waits for it
  *     registry  sites, definitions, images, the plugin: held for moments, never while callers are held
  *     layers    transition.h: what is stacked on sites
  * A caller held at the gate may own none but the last, which the transition therefore only tries.
@@ -33,6 +34,11 @@ bool hp_options_unprepared(const struct hotpatch_options *options);
 
 /* Has the definition destroyed at the end: nobody refers to it, and no thread is in it. */
 void hp_session_discard(struct hp_session *session, struct hp_definition *definition);
+
+/* Held while libraries are closed (reclaim.c), and across fork; the child makes it anew. */
+void hp_unloading_lock(void);
+void hp_unloading_unlock(void);
+void hp_unloading_unlock_in_child(void);
 
 /* Locks the registry and brings the list of images up to date. */
 int hp_registry_enter(struct hp_err *err) HP_MUST_CHECK;

@@ -1,0 +1,6 @@
+#include "hotpatch.h"
+
+HOTPATCH int patched(int a)
+{
+	return a + 40;
+}
