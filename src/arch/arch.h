@@ -134,6 +134,13 @@ struct hp_gate_frame {
 extern void hp_gate_enter(void);
 void hp_arch_gate_init(void); /* before the first gate closes */
 
+/* Its number in ELF files (e_machine). */
+#if defined(__x86_64__)
+enum { HP_ARCH_MACHINE = 62 };
+#else
+enum { HP_ARCH_MACHINE = 183 };
+#endif
+
 /* Tells the processor that the thread waits in a loop. */
 static inline void hp_arch_pause(void)
 {

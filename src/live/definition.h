@@ -59,6 +59,10 @@ int hp_definition_new_closure(hotpatch_any body, const struct hp_named *named, v
  * redirected if it was not prepared for it. */
 bool hp_definition_uses(uintptr_t entry);
 
+/* The same of code whose parts are known: that of a linked object, which stays mapped. */
+int hp_definition_new_known(uintptr_t body, const char *name, const struct hp_parts *parts,
+                            struct hp_definition **ret_definition, struct hp_err *err) HP_MUST_CHECK;
+
 /* All the code a thread may be in while it runs the definition. HOTPATCH_ENOMEM. */
 int hp_definition_add_code(const struct hp_definition *definition, struct hp_codes *codes, uint32_t owner,
                            struct hp_err *err) HP_MUST_CHECK;
