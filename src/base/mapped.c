@@ -285,12 +285,6 @@ void hp_mapped_free(void *list)
 	free(l);
 }
 
-uint64_t hp_mapped_generation(void)
-{
-	const struct hp_mapped_list *list = atomic_load(&published);
-	return list ? list->adds + list->subs + list->links : 0; /* none of them ever goes down */
-}
-
 const struct hp_mapped *hp_mapped_find(uintptr_t address)
 {
 	const struct hp_mapped_list *list = atomic_load(&published);

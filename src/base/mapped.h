@@ -72,9 +72,6 @@ void hp_mapped_free(void *list);
 void hp_mapped_add(struct hp_linked *linked);
 void hp_mapped_remove(struct hp_linked *linked);
 
-/* Changes whenever something is loaded, unloaded, added or removed. */
-uint64_t hp_mapped_generation(void);
-
 /* The name of the linked code's function at address, or NULL. Async-signal-safe. */
 const struct hp_linked_name *hp_linked_name_at(const struct hp_linked *linked, uintptr_t address);
 

@@ -210,7 +210,7 @@ static int try_candidate(const struct hp_symbol *symbol, void *arg)
 	size_t used = strlen(s->list);
 	if (strcmp(symbol->path, s->wanted->path) != 0)
 		return 0;
-	struct hp_named named = {symbol->name, s->manner->marks, s->manner->unprepared};
+	struct hp_named named = {symbol->name, s->manner->marks, s->manner->unprepared, NULL};
 	if (hp_site_get(symbol->value + s->image->bias, &named, &site, &s->refusal) != 0)
 		return 0;
 	s->site = site;
@@ -424,7 +424,7 @@ static int pair_define(const struct library *library, const struct hp_pair *pair
                        struct hp_definition **ret_definition, struct hp_err *err)
 {
 	hotpatch_any body = (hotpatch_any)(library->bias + pair->value);
-	return hp_definition_new(body, &(struct hp_named){pair->name, marks, false}, ret_definition, err);
+	return hp_definition_new(body, &(struct hp_named){pair->name, marks, false, NULL}, ret_definition, err);
 }
 
 /* The library's functions lie in images that the last refresh did not know. */
@@ -492,7 +492,7 @@ int hotpatch_replace_lib_at(struct hotpatch *patch, const struct hotpatch_marks 
 		error = hp_err_set(&session.err, HOTPATCH_ESTATE,
 		                   "patch '%s' is applied; revert it before it is changed", patch->name);
 	if (!error)
-		error = fill_from(patch, path, &(struct manner){marks, session.unchecked, session.unprepared},
+		error = fill_from(patch, path, &(struct manner){marks, session.unchecked, session.unprepared, NULL},
 		                  &session.err);
 	return hp_session_end(&session, error);
 }
@@ -507,7 +507,7 @@ static int define_one(struct library *library, const char *path, const struct ma
 	if (!error)
 		error = hp_function_entry(fn, name, &entry, err);
 	if (!error)
-		error = hp_site_get(entry, &(struct hp_named){name, manner->marks, manner->unprepared}, &site, err);
+		error = hp_site_get(entry, &(struct hp_named){name, manner->marks, manner->unprepared, NULL}, &site, err);
 	if (!error)
 		error = pair_one(library, site, manner->unchecked, err);
 	if (!error)
@@ -527,7 +527,7 @@ int hotpatch_lib_at(const struct hotpatch_marks *marks, const char *name, hotpat
 	if (!error)
 		error = hp_registry_enter(&session.err);
 	if (!error) {
-		struct manner manner = {marks, session.unchecked, session.unprepared};
+		struct manner manner = {marks, session.unchecked, session.unprepared, NULL};
 		error = define_one(&library, path, &manner, name ? name : "", fn, &definition, &session.err);
 		hp_registry_leave();
 	}
@@ -555,7 +555,7 @@ static int load_as_patch(const char *path, const struct hotpatch_marks *marks, s
 	struct hotpatch *patch = hotpatch_new(path ? path : "");
 	if (!patch)
 		return hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory for a patch from '%s'", path);
-	int error = fill_from(patch, path, &(struct manner){marks, session->unchecked, session->unprepared},
+	int error = fill_from(patch, path, &(struct manner){marks, session->unchecked, session->unprepared, NULL},
 	                      &session->err);
 	if (!error)
 		error = hp_patch_apply(patch, session);

@@ -408,7 +408,7 @@ static int define(const struct body *body, const struct hotpatch_marks *marks, c
                   struct hp_definition **ret_definition, struct hp_err *err)
 {
 	struct hp_definition *definition;
-	struct hp_named named = {"the new body", marks, false};
+	struct hp_named named = {"the new body", marks, false, NULL};
 	int error = body->is_closure ? hp_definition_new_closure(body->function, &named, body->context, body->destroy,
 	                                                         &definition, err)
 	                             : hp_definition_new(body->function, &named, &definition, err);
@@ -446,7 +446,7 @@ static int put(const struct hotpatch_marks *marks, const char *name, hotpatch_an
 	struct hp_definition *definition;
 	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error)
-		error = prepare_pair(&(struct hp_named){name, marks, session.unprepared}, fn, body, &site, &definition,
+		error = prepare_pair(&(struct hp_named){name, marks, session.unprepared, NULL}, fn, body, &site, &definition,
 		                     &session.err);
 	if (!error)
 		error = hp_patch_direct(site, definition, &session);
@@ -485,7 +485,7 @@ static int add(struct hotpatch *patch, const struct hp_named *named, hotpatch_an
 int hotpatch_replace_at(struct hotpatch *patch, const struct hotpatch_marks *marks, const char *name, hotpatch_any fn,
                         hotpatch_any body, const struct hotpatch_options *options)
 {
-	return add(patch, &(struct hp_named){name, marks, hp_options_unprepared(options)}, fn,
+	return add(patch, &(struct hp_named){name, marks, hp_options_unprepared(options), NULL}, fn,
 	           &(struct body){.function = body});
 }
 
@@ -493,7 +493,7 @@ int hotpatch_replace_closure_at(struct hotpatch *patch, const struct hotpatch_ma
                                 hotpatch_any fn, hotpatch_any body, void *context, void (*destroy)(void *),
                                 const struct hotpatch_options *options)
 {
-	return add(patch, &(struct hp_named){name, marks, hp_options_unprepared(options)}, fn,
+	return add(patch, &(struct hp_named){name, marks, hp_options_unprepared(options), NULL}, fn,
 	           &(struct body){body, true, context, destroy});
 }
 
@@ -540,7 +540,7 @@ int hotpatch_restore_at(const struct hotpatch_marks *marks, const char *name, ho
 	if (!error)
 		error = hp_registry_enter(&session.err);
 	if (!error) {
-		error = find_site(&(struct hp_named){name ? name : "", marks, session.unprepared}, fn, &site,
+		error = find_site(&(struct hp_named){name ? name : "", marks, session.unprepared, NULL}, fn, &site,
 		                  &session.err);
 		hp_registry_leave();
 	}
