@@ -54,7 +54,9 @@
 	X(ESYSTEM, -22, "the system refused something hotpatch needs")                                                 \
 	X(ENOTSUP, -23, "not possible in this kind of program or on this machine")                                     \
 	X(EDISABLED, -24, "the program was compiled with HOTPATCH_DISABLE")                                            \
-	X(EGONE, -25, "the process is gone")
+	X(EREFUSED, -25, "the change cannot be made in a running program")                                             \
+	X(EBUILD, -26, "the source could not be compiled or compared")                                             \
+	X(EGONE, -27, "the process is gone")
 
 enum hotpatch_code {
 	HOTPATCH_OK = 0,
