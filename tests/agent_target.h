@@ -32,8 +32,14 @@ extern const char __executable_start[];
 int counter = 5; /* data that a patch may write */
 __thread int own = 7;
 
-HOTPATCHABLE int first(void) { return 1; }
-HOTPATCHABLE int second(void) { return 2; }
+HOTPATCHABLE int first(void)
+{
+	return 1;
+}
+HOTPATCHABLE int second(void)
+{
+	return 2;
+}
 
 static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
 
@@ -59,7 +65,10 @@ int veto(struct hotpatch *patch, enum hotpatch_event event, void *arg)
 	return 11;
 }
 
-void migrate(void) { counter += 100; }
+void migrate(void)
+{
+	counter += 100;
+}
 
 static void answer_line(const char *line)
 {

@@ -152,8 +152,10 @@ static struct hp_remote_region make_code(int a, int b)
 	OK(hp_remote_write(remote, region.id, 0, code, sizeof(code), &err));
 	OK(hp_remote_seal(remote, region.id, &(struct hp_remote_seal){0, 4096, HP_REMOTE_RX}, 1, &err));
 	OK(hp_remote_register(remote,
-	                      &(struct hp_remote_register){
-				      .region = region.id, .label = "test.hp", .names = names, .n_names = 2},
+	                      &(struct hp_remote_register){.region = region.id,
+	                                                   .label = "test.hp",
+	                                                   .names = names,
+	                                                   .n_names = 2},
 	                      &registered, &err));
 	return region;
 }
@@ -311,7 +313,8 @@ static void replace(void **state)
 	OK(revert(c));
 	says("1 2 5 7");
 	struct hp_remote_result result;
-	assert_int_equal(hp_remote_apply(remote, &(struct hp_remote_apply){.name = "D", .replaced = both, .n_replaced = 1},
+	assert_int_equal(hp_remote_apply(remote,
+	                                 &(struct hp_remote_apply){.name = "D", .replaced = both, .n_replaced = 1},
 	                                 &result, &err),
 	                 HOTPATCH_ESTATE);
 }
@@ -378,8 +381,11 @@ static void vetoed(void **state)
 	struct hp_remote_region region = make_code(1, 2);
 	struct hp_remote_change change = change_of(first, "first", region.address);
 	struct hp_remote_callback callback = {HOTPATCH_PRE_APPLY, there(veto)};
-	struct hp_remote_apply request = {
-		.name = "V", .changes = &change, .n_changes = 1, .callbacks = &callback, .n_callbacks = 1};
+	struct hp_remote_apply request = {.name = "V",
+	                                  .changes = &change,
+	                                  .n_changes = 1,
+	                                  .callbacks = &callback,
+	                                  .n_callbacks = 1};
 	struct hp_remote_result result;
 	(void)state;
 	assert_int_equal(hp_remote_apply(remote, &request, &result, &err), HOTPATCH_EVETO);
@@ -416,8 +422,11 @@ static void blockers(void **state)
 {
 	struct hp_remote_region region = make_code(8, 9);
 	struct hp_remote_change change = change_of(stuck, "stuck", region.address);
-	struct hp_remote_apply request = {
-		.name = "S", .changes = &change, .n_changes = 1, .timeout_ms = 200, .stall_ms = 50};
+	struct hp_remote_apply request = {.name = "S",
+	                                  .changes = &change,
+	                                  .n_changes = 1,
+	                                  .timeout_ms = 200,
+	                                  .stall_ms = 50};
 	struct hp_remote_result result;
 	(void)state;
 	change.n_old = 0; /* the agent finds out itself */
@@ -559,10 +568,10 @@ int main(int argc, char **argv)
 	if (argc == 2 && strcmp(argv[1], "target") == 0)
 		return be_target();
 	const struct CMUnitTest tests[] = {
-		TEST(hello),    TEST(images),   TEST(symbols),          TEST(reading),           TEST(memory_bounds),
-		TEST(vanish),   TEST(replace),  TEST(apply_and_revert), TEST(read_original),     TEST(refusals),
-		TEST(vetoed),   TEST(data),     TEST(blockers),         TEST(fork_has_its_own),  TEST(leave),
-		TEST(found),    TEST(descriptors), TEST(socket_is_private),
+		TEST(hello),  TEST(images),      TEST(symbols),           TEST(reading),          TEST(memory_bounds),
+		TEST(vanish), TEST(replace),     TEST(apply_and_revert),  TEST(read_original),    TEST(refusals),
+		TEST(vetoed), TEST(data),        TEST(blockers),          TEST(fork_has_its_own), TEST(leave),
+		TEST(found),  TEST(descriptors), TEST(socket_is_private),
 	};
 	signal(SIGPIPE, SIG_IGN);
 	make_runtime_folder();

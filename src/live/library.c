@@ -492,7 +492,7 @@ int hotpatch_replace_lib_at(struct hotpatch *patch, const struct hotpatch_marks 
 		error = hp_err_set(&session.err, HOTPATCH_ESTATE,
 		                   "patch '%s' is applied; revert it before it is changed", patch->name);
 	if (!error)
-		error = fill_from(patch, path, &(struct manner){marks, session.unchecked, session.unprepared, NULL},
+		error = fill_from(patch, path, &(struct manner){marks, session.unchecked, session.unprepared},
 		                  &session.err);
 	return hp_session_end(&session, error);
 }
@@ -527,7 +527,7 @@ int hotpatch_lib_at(const struct hotpatch_marks *marks, const char *name, hotpat
 	if (!error)
 		error = hp_registry_enter(&session.err);
 	if (!error) {
-		struct manner manner = {marks, session.unchecked, session.unprepared, NULL};
+		struct manner manner = {marks, session.unchecked, session.unprepared};
 		error = define_one(&library, path, &manner, name ? name : "", fn, &definition, &session.err);
 		hp_registry_leave();
 	}
@@ -555,7 +555,7 @@ static int load_as_patch(const char *path, const struct hotpatch_marks *marks, s
 	struct hotpatch *patch = hotpatch_new(path ? path : "");
 	if (!patch)
 		return hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory for a patch from '%s'", path);
-	int error = fill_from(patch, path, &(struct manner){marks, session->unchecked, session->unprepared, NULL},
+	int error = fill_from(patch, path, &(struct manner){marks, session->unchecked, session->unprepared},
 	                      &session->err);
 	if (!error)
 		error = hp_patch_apply(patch, session);
