@@ -25,7 +25,7 @@ struct hp_remote {
 	struct hp_cursor body; /* behind its code */
 };
 
-/* A connection, not blocking. HOTPATCH_EGONE: there is no such process. HOTPATCH_ENOFILE: it has no agent. ESYSTEM: it
+/* A connection. HOTPATCH_EGONE: there is no such process. HOTPATCH_ENOFILE: it has no agent. ESYSTEM: it
  * has one that does not let us in. */
 int hp_talk_connect(pid_t pid, int *ret_fd, struct hp_err *err) HP_MUST_CHECK;
 
