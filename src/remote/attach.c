@@ -20,7 +20,7 @@
 #include "remote/process.h"
 #include "remote/tracee.h"
 
-enum { TIMEOUT_MS = 5000, RUNNING_AFTER_MS = 300, FRAMES_MAX = 256 };
+enum { TIMEOUT_MS = 5000, RUNNING_AFTER_MS = 300, STOP_MS = 500, FRAMES_MAX = 256 };
 
 /* -- Whether at all ------------------------------------------------------------------------------------------------ */
 
@@ -315,12 +315,13 @@ static int try_thread(const struct choice *choice, pid_t tid, struct hp_tracee *
 	bool running_too = hp_now_ms() - choice->began > RUNNING_AFTER_MS;
 	if (!looks_safe(choice->pid, tid, running_too))
 		return HOTPATCH_EBUSY;
-	int error = hp_tracee_stop(choice->pid, tid, choice->deadline, ret_tracee, err);
+	int error = hp_tracee_stop(choice->pid, tid, hp_now_ms() + STOP_MS, ret_tracee, err);
 	if (!error && !is_safe(choice, ret_tracee)) {
 		hp_tracee_release(ret_tracee);
 		return HOTPATCH_EBUSY;
 	}
-	return error;
+	return error == HOTPATCH_ETIMEDOUT ? HOTPATCH_EBUSY
+	                                   : error; /* asleep where nothing wakes it: let go when we end */
 }
 
 /* The first thread first: it is there the longest, and its end is what the agent wants to know of. */
