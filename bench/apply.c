@@ -1,7 +1,7 @@
 /* apply.c - microseconds per change of definition, for the thread that makes it.
  *
- * Three kinds: the first redirect of a function, which writes code; a later change, which does not touch code; and the
- * restoration, which writes the code back. They take turns, so that a machine that slows down slows all of them. Each
+ * Four kinds: the first redirect of a function, which writes code; a later change, which does not touch code; the
+ * restoration, which writes the code back; and the first redirect of a function that was not prepared. They take turns, so that a machine that slows down slows all of them. Each
  * alone, with a thread that calls the function all the time, and with threads that are blocked in system calls and have
  * to be looked at. The four modes take turns in the same way.
  */
@@ -26,9 +26,9 @@
 
 /* -- Each change --------------------------------------------------------------------------------------------------- */
 
-enum change { FIRST, LATER, RESTORE, CHANGES };
+enum change { FIRST, LATER, RESTORE, UNPREPARED, CHANGES };
 
-static const char *const change_names[CHANGES] = {"first redirect", "later change", "restore"};
+static const char *const change_names[CHANGES] = {"first redirect", "later change", "restore", "first redirect, unprepared"};
 
 /* Microseconds, p50, of a crowd size (crowd_sizes) and a change; 0: no budget. */
 static const double budgets[CROWD_SIZES][CHANGES] = {
@@ -45,6 +45,9 @@ static void measure_changes(struct samples costs[CHANGES], const struct effort *
 		samples_add(&costs[LATER], us);
 		must_patch(TIMED(&us, hotpatch_restore(target)));
 		samples_add(&costs[RESTORE], us);
+		must_patch(TIMED(&us, hotpatch_fn(target_unprepared, target_one, .unprepared = true)));
+		samples_add(&costs[UNPREPARED], us);
+		must_patch(hotpatch_restore(target_unprepared));
 	}
 }
 

@@ -50,6 +50,13 @@ HOTPATCHABLE uint64_t by_closure(uint64_t x)
 	return x + 1;
 }
 
+/* Long enough for a jump to be written over it. */
+OPAQUE __attribute__((aligned(16))) uint64_t unprepared(uint64_t x)
+{
+	__asm__ volatile("nop");
+	return x + 1;
+}
+
 static uint64_t closure(uint64_t x)
 {
 	return x + *(const uint64_t *)hotpatch_context();
@@ -124,6 +131,7 @@ LOOP(unpatched, unpatched(x))
 LOOP(by_function, by_function(x))
 LOOP(by_library, by_library(x))
 LOOP(by_closure, by_closure(x))
+LOOP(unprepared, unprepared(x))
 LOOP(atomic, atomic_load_explicit(&atomic_pointer, memory_order_acquire)(x))
 LOOP(atomic_far, atomic_load_explicit(&far_pointer, memory_order_acquire)(x))
 LOOP(rwlock, through_rwlock(x))
@@ -138,6 +146,7 @@ const struct kind kinds[N_KINDS] = {
 	[KIND_FUNCTION] = {"patched by a function", loop_by_function},
 	[KIND_LIBRARY] = {"patched by a library", loop_by_library},
 	[KIND_CLOSURE] = {"patched by a closure", loop_by_closure},
+	[KIND_UNPREPARED] = {"patched, unprepared", loop_unprepared},
 	[KIND_ATOMIC] = {"atomic function pointer", loop_atomic},
 	[KIND_ATOMIC_FAR] = {"atomic function pointer to a library", loop_atomic_far},
 	[KIND_QSBR] = {"liburcu (qsbr) around a pointer", loop_qsbr},
@@ -164,6 +173,7 @@ void kinds_patch(const char *library)
 	must_patch(hotpatch_fn(by_function, plain));
 	must_patch(hotpatch_lib(by_library, library));
 	must_patch(hotpatch_closure(by_closure, closure, &one, NULL));
+	must_patch(hotpatch_fn(unprepared, plain, .unprepared = true));
 }
 
 void kinds_restore(void)
@@ -171,6 +181,7 @@ void kinds_restore(void)
 	must_patch(hotpatch_restore(by_function));
 	must_patch(hotpatch_restore(by_library));
 	must_patch(hotpatch_restore(by_closure));
+	must_patch(hotpatch_restore(unprepared));
 }
 
 void kinds_enter(void)

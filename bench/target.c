@@ -8,6 +8,17 @@ HOTPATCHABLE int target(int x)
 	return x + 1;
 }
 
+#ifdef __clang__
+__attribute__((noinline, weak))
+#else
+__attribute__((noipa))
+#endif
+int target_unprepared(int x)
+{
+	__asm__ volatile("nop");
+	return x + 1;
+}
+
 int target_one(int x)
 {
 	return x + 1;

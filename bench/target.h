@@ -2,8 +2,9 @@
 #ifndef BENCH_TARGET_H
 #define BENCH_TARGET_H
 
-/* All three answer x + 1. */
+/* All answer x + 1. */
 int target(int x); /* prepared */
+int target_unprepared(int x);
 int target_one(int x);
 int target_two(int x);
 

@@ -33,7 +33,7 @@ import json, math, sys
 report = json.load(open(sys.argv[1]))
 wrong = []
 KINDS = ["plain call", "unpatched `HOTPATCHABLE`", "patched by a function", "patched by a library",
-         "patched by a closure", "atomic function pointer", "atomic function pointer to a library",
+         "patched by a closure", "patched, unprepared", "atomic function pointer", "atomic function pointer to a library",
          "liburcu (qsbr) around a pointer", "liburcu (memb) around a pointer", "atomic counter around a pointer",
          "mutex around a pointer", "`pthread_rwlock`, the crate's way"]
 TABLES = ["calls", "changes", "sets", "modes", "others", "footprint"]

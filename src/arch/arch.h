@@ -38,6 +38,7 @@ struct hp_entry {
 	bool far;                          /* the prefix jumps to the site's landing, not through its slot */
 	bool cet;                          /* an indirect jump to the body needs a landing of its own */
 	bool unprepared;                   /* the jump is written over instructions, which are executed elsewhere */
+	bool breakpoint;                   /* all of it: that takes a breakpoint meanwhile; else its first byte alone */
 	uint8_t old_prefix[HP_PREFIX_MAX]; /* what is there now */
 	uint8_t new_prefix[HP_PREFIX_MAX];
 	uint8_t old_jump[HP_JUMP_MAX];
@@ -57,6 +58,9 @@ enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, co
 
 /* The plan for an entry that is not prepared: `at` as above. False where the instruction set has no such way. */
 bool hp_arch_entry_over(const uint8_t *at, struct hp_entry *ret_entry);
+
+/* Where the jump leads if only its first byte is written; 0 where that changes nothing. */
+uintptr_t hp_arch_entry_pun(const struct hp_entry *plan, uintptr_t entry);
 
 /* Fills new_prefix, or new_jump, for an entry at address `entry`; false when slot or landing are out of its reach. */
 bool hp_arch_entry_aim(struct hp_entry *plan, uintptr_t entry, uintptr_t slot, uintptr_t landing);
@@ -106,6 +110,10 @@ struct hp_copy_map {
 /* `jump` is where the instructions came from, `bytes` what they were. False when a target is out of reach. */
 bool hp_arch_copy_fill(uint8_t *code, uintptr_t address, uintptr_t jump, const uint8_t *bytes,
                        const struct hp_displaced *displaced, struct hp_copy_map *ret_map);
+
+/* A landing far from its site: a jump through the slot. */
+enum { HP_PUN_CODE = 16 };
+void hp_arch_pun_fill(uint8_t *code, uintptr_t slot);
 
 /* The breakpoint that makes way while a jump of several bytes is written: one byte, after which the thread takes SIGTRAP
  * with its instruction pointer behind it. */

@@ -58,7 +58,7 @@ struct hp_range {
 struct hp_flow {
 	const char *name; /* to say */
 	uintptr_t entry, jump; /* of the function; where the jump is to be written */
-	size_t jump_size;
+	size_t jump_size; /* bytes that are written: 1 where those behind stay as they are */
 	const struct hp_range *parts; /* all its code, the one with the entry first */
 	size_t n_parts;
 	const struct hp_range *text, *data; /* of the image: what may be executed; what may be read and is not code */
@@ -122,6 +122,12 @@ struct hp_inspector {
 	 * HOTPATCH_ENOSYM where the file has no symbol table, so that nothing can be known. */
 	int (*parts)(const struct hp_module *module, uint64_t value, struct hp_extent *ret_parts, size_t max,
 	             size_t *ret_count, struct hp_err *err);
+
+	/* The same for a file without a symbol table, from live code: what the function may jump to (flow->parts[0]; jump is of no
+	 * matter) is taken for a part of it, unless it is known to be a function. More than is needed is safe. HOTPATCH_ENOSYM where
+	 * it cannot be seen where control goes. */
+	int (*exits)(const struct hp_module *module, uint64_t bias, const struct hp_flow *flow,
+	             struct hp_range *ret_parts, size_t max, size_t *ret_count, struct hp_err *err);
 
 	/* Whether the functions at two addresses have one type: return type, parameters, varargs, qualifiers, and the
 	 * layout of every struct, union and enum reached, through pointers too. HOTPATCH_ETYPE with the first

@@ -244,6 +244,16 @@ struct landing {
 static struct landing *landings_free, *landings_spare;            /* spare: records without a landing */
 static pthread_mutex_t landings_lock = PTHREAD_MUTEX_INITIALIZER; /* protects both lists; innermost */
 
+void hp_landings_lock(void)
+{
+	pthread_mutex_lock(&landings_lock);
+}
+
+void hp_landings_unlock(void)
+{
+	pthread_mutex_unlock(&landings_lock);
+}
+
 static int landings_add(struct hp_err *err)
 {
 	size_t size = page_round(1), count = size / HP_CLOSURE_CODE;

@@ -49,6 +49,10 @@ int hp_landing_new(uintptr_t context, uintptr_t body, ptrdiff_t tls_offset, uint
                    struct hp_err *err) HP_MUST_CHECK;
 void hp_landing_free(uintptr_t landing); /* nobody is in it; 0 is nothing */
 
+/* Held across fork, so that the child's is free. */
+void hp_landings_lock(void);
+void hp_landings_unlock(void);
+
 /* Whether an instruction pointer lies in code generated here for entries: its frame is still that of an entry. */
 bool hp_near_contains(uintptr_t address);
 

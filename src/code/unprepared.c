@@ -4,10 +4,11 @@
 #include <string.h>
 
 #include "base/mapped.h"
+#include "code/pun.h"
 #include "code/text.h"
 
 /* Whose writes are undone in what the proof reads; the plan is made by one caller at a time. */
-static void (*undo)(uintptr_t at, uint8_t *bytes, size_t n);
+static hp_undo undo_writes;
 
 static bool function_at(uintptr_t address, struct hp_range *ret_function)
 {
@@ -22,7 +23,7 @@ static void read_original(uintptr_t at, uint8_t *bytes, size_t n)
 {
 	if (!hp_text_read(at, bytes, n))
 		memset(bytes, hp_arch_breakpoint, n);
-	undo(at, bytes, n);
+	undo_writes(at, bytes, n);
 }
 
 /* The image's segments, code apart from the rest. */
@@ -44,53 +45,102 @@ static void sort_segments(const struct hp_mapped *image, struct ranges *ranges)
 	}
 }
 
-int hp_unprepared_plan(uintptr_t entry, const char *name, const struct hp_range *parts, size_t n_parts,
-                       void (*original)(uintptr_t at, uint8_t *bytes, size_t n), struct hp_entry *ret_plan,
+/* What the plugin is told; the ranges are to live as long. */
+static struct hp_flow make_flow(const struct hp_function *function, struct ranges *ranges)
+{
+	sort_segments(hp_mapped_find(function->entry), ranges);
+	undo_writes = function->undo;
+	return (struct hp_flow){
+		.name = function->name,
+		.entry = function->entry,
+		.parts = function->parts,
+		.n_parts = function->n_parts,
+		.text = ranges->text,
+		.n_text = ranges->n_text,
+		.data = ranges->data,
+		.n_data = ranges->n_data,
+		.generation = hp_mapped_generation(),
+		.function_at = function_at,
+		.read = read_original,
+		.memory = hp_memory_read,
+	};
+}
+
+int hp_unprepared_exits(const struct hp_function *function, struct hp_range *ret_parts, size_t max, size_t *ret_count,
+                        struct hp_err *err)
+{
+	const struct hp_inspector *inspector;
+	struct ranges ranges;
+	const struct hp_mapped *image = hp_mapped_find(function->entry);
+	struct hp_module module = hp_module_of(image);
+	int error = hp_inspector_load(&inspector, err);
+	if (error)
+		return error;
+	if (!inspector->exits)
+		return hp_err_set(err, HOTPATCH_ENOSYM, "a static executable is not decoded");
+	struct hp_flow flow = make_flow(function, &ranges);
+	return inspector->exits(&module, image->bias, &flow, ret_parts, max, ret_count, err);
+}
+
+static int load_prover(const char *name, const struct hp_inspector **ret_inspector, struct hp_err *err)
+{
+	int error = hp_inspector_load(ret_inspector, err);
+	if (!error && !(*ret_inspector)->displace)
+		return hp_err_set(err, HOTPATCH_ENOTPREPARED,
+		                  "'%s' is not prepared for patching, which functions of a static executable must be",
+		                  name);
+	return error;
+}
+
+/* A call is made by pushing a return address, of which a shadow stack would not know. */
+static int check_shadow_stack(const char *name, const struct hp_displaced *displaced, struct hp_err *err)
+{
+	if (displaced->v[displaced->n - 1].kind < HP_STEP_CALL || !hp_arch_shadow_stack())
+		return 0;
+	return hp_err_set(
+		err, HOTPATCH_ENOTPREPARED,
+		"'%s' is not prepared for patching, and cannot be patched as it is: it begins with a call, and "
+		"this process has shadow stacks",
+		name);
+}
+
+/* The bytes that say where a pun leads must be the function's own: others may be written to. */
+static uintptr_t take_pun(const struct hp_function *function, const struct hp_entry *plan)
+{
+	uintptr_t pun = hp_arch_entry_pun(plan, function->entry);
+	if (function->parts[0].high - function->entry < plan->jump_at + (size_t)plan->jump_len)
+		return 0;
+	return pun && hp_pun_take(pun) ? pun : 0;
+}
+
+int hp_unprepared_plan(const struct hp_function *function, struct hp_entry *ret_plan, uintptr_t *ret_pun,
                        struct hp_displaced *ret_displaced, struct hp_err *err)
 {
 	const struct hp_inspector *inspector;
 	struct ranges ranges;
 	struct hp_entry plan;
 	uint8_t at[HP_ENTRY_AFTER] = {0};
-	hp_memory_read_some(entry, at, sizeof(at));
+	hp_memory_read_some(function->entry, at, sizeof(at));
 	if (!hp_arch_entry_over(at, &plan))
 		return hp_err_set(err, HOTPATCH_ENOTPREPARED,
-		                  "'%s' is not prepared for patching, which functions of this processor must be", name);
-	int error = hp_inspector_load(&inspector, err);
+		                  "'%s' is not prepared for patching, which functions of this processor must be",
+		                  function->name);
+	int error = load_prover(function->name, &inspector, err);
 	if (error)
 		return error;
-	if (!inspector->displace)
-		return hp_err_set(err, HOTPATCH_ENOTPREPARED,
-		                  "'%s' is not prepared for patching, which functions of a static executable must be",
-		                  name);
-	sort_segments(hp_mapped_find(entry), &ranges);
-	undo = original;
-	struct hp_flow flow = {
-		.name = name,
-		.entry = entry,
-		.jump = entry + plan.jump_at,
-		.jump_size = plan.jump_len,
-		.parts = parts,
-		.n_parts = n_parts,
-		.text = ranges.text,
-		.n_text = ranges.n_text,
-		.data = ranges.data,
-		.n_data = ranges.n_data,
-		.generation = hp_mapped_generation(),
-		.function_at = function_at,
-		.read = read_original,
-		.memory = hp_memory_read,
-	};
+	struct hp_flow flow = make_flow(function, &ranges);
+	flow.jump = function->entry + plan.jump_at;
+	flow.jump_size = 1;
 	error = inspector->displace(&flow, ret_displaced, err);
-	if (error)
-		return error;
-	/* A call is made by pushing a return address, of which a shadow stack would not know. */
-	if (ret_displaced->v[ret_displaced->n - 1].kind >= HP_STEP_CALL && hp_arch_shadow_stack())
-		return hp_err_set(
-			err, HOTPATCH_ENOTPREPARED,
-			"'%s' is not prepared for patching, and cannot be patched as it is: it calls another function within "
-			"the bytes the jump needs, and this process has shadow stacks",
-			name);
-	*ret_plan = plan;
-	return 0;
+	*ret_pun = error ? 0 : take_pun(function, &plan);
+	plan.breakpoint = *ret_pun == 0;
+	if (!error && plan.breakpoint) {
+		flow.jump_size = plan.jump_len;
+		error = inspector->displace(&flow, ret_displaced, err);
+	}
+	if (!error)
+		error = check_shadow_stack(function->name, ret_displaced, err);
+	if (!error)
+		*ret_plan = plan;
+	return error;
 }

@@ -10,6 +10,9 @@
  */
 enum { SHORT_REACH = 132, TABLE_MAX = 65536 };
 
+/* A function must hold a whole jump, even if only its first byte is written. */
+enum { JUMP_SIZE = 5 };
+
 static int refuse(const struct hp_flow *flow, struct hp_err *err, const char *why)
 {
 	return hp_err_set(
@@ -23,6 +26,12 @@ static int refuse(const struct hp_flow *flow, struct hp_err *err, const char *wh
 static bool in_window(const struct hp_flow *flow, uintptr_t address)
 {
 	return address > flow->jump && address < flow->jump + flow->jump_size;
+}
+
+/* A branch to the entry from inside would be led to the new definition. */
+static bool is_entry(const struct hp_flow *flow, uintptr_t address)
+{
+	return address == flow->entry || address == flow->jump;
 }
 
 static const struct hp_range *range_of(const struct hp_range *ranges, size_t n, uintptr_t address)
@@ -96,9 +105,6 @@ static bool is_indirect_jump(const ZydisDecodedInstruction *in)
 static const char *why_not(const ZydisDecodedInstruction *in)
 {
 	switch (in->meta.category) {
-	case ZYDIS_CATEGORY_RET:
-	case ZYDIS_CATEGORY_SYSRET:
-		return "it returns within the bytes the jump needs";
 	case ZYDIS_CATEGORY_INTERRUPT:
 		return "it traps within the bytes the jump needs";
 	case ZYDIS_CATEGORY_COND_BR:
@@ -159,7 +165,7 @@ static int read_steps(const struct hp_flow *flow, const struct decoder *code, st
 	while (ret->size < flow->jump_size) {
 		ZydisDecodedInstruction in;
 		if (begin + ret->size >= code->size)
-			return refuse(flow, err, "it is shorter than the jump");
+			return refuse(flow, err, "it is shorter than a jump");
 		if (!decode(code, begin + ret->size, &in))
 			return refuse(flow, err, "its first instructions cannot be decoded");
 		const char *why = why_not(&in);
@@ -170,9 +176,12 @@ static int read_steps(const struct hp_flow *flow, const struct decoder *code, st
 			return refuse(flow, err, why);
 		ret->v[ret->n++] = step;
 		ret->size += in.length;
-		bool ends = step.kind >= HP_STEP_JUMP || is_indirect_jump(&in);
+		bool returns = in.meta.category == ZYDIS_CATEGORY_RET;
+		bool ends = step.kind >= HP_STEP_JUMP || is_indirect_jump(&in) || returns;
 		if (ends && ret->size < flow->jump_size)
-			return refuse(flow, err, "a jump or call ends before the bytes that are needed");
+			return refuse(flow, err,
+			              returns ? "it returns within the bytes the jump needs"
+			                      : "a jump or call ends before the bytes that are needed");
 	}
 	return 0;
 }
@@ -191,12 +200,22 @@ static bool table_leads(const struct hp_flow *flow, uintptr_t base)
 		if (!flow->memory(base + 4 * i, &offset, sizeof(offset)))
 			return true;
 		uintptr_t target = base + (uintptr_t)(intptr_t)offset;
-		if (in_window(flow, target))
+		if (in_window(flow, target) || is_entry(flow, target))
 			return true;
 		if (!range_of(flow->parts, flow->n_parts, target))
 			return false;
 	}
 	return false;
+}
+
+/* The entry's address beside one inside the function: a table, where alone it is a pointer to the function. */
+static bool is_entry_in_table(const struct hp_flow *flow, const uintptr_t *words, size_t k, size_t n)
+{
+	const struct hp_range *own = &flow->parts[0];
+	if (!is_entry(flow, words[k]))
+		return false;
+	return (k > 0 && words[k - 1] > flow->jump && words[k - 1] < own->high) ||
+	       (k + 1 < n && words[k + 1] > flow->jump && words[k + 1] < own->high);
 }
 
 /* Whether a 64-bit address in the image's data, as in tables of code that is not position-independent, leads there. */
@@ -210,7 +229,7 @@ static bool words_lead(const struct hp_flow *flow)
 			if (!flow->memory(at, words, n))
 				return true;
 			for (size_t k = 0; k < n / sizeof(*words); k++)
-				if (in_window(flow, words[k]))
+				if (in_window(flow, words[k]) || is_entry_in_table(flow, words, k, n / sizeof(*words)))
 					return true;
 		}
 	}
@@ -220,7 +239,29 @@ static bool words_lead(const struct hp_flow *flow)
 /* What the decoding of a function found. */
 struct findings {
 	bool into_window, to_entry, indirect, undecoded, by_table;
+	struct exits {
+		uintptr_t *v; /* NULL where nobody asks */
+		size_t n, max;
+		bool hidden; /* more, or through a register */
+	} exits;
 };
+
+static void note_exit(const struct hp_flow *flow, const ZydisDecodedInstruction *in, uintptr_t target,
+                      struct exits *exits)
+{
+	if (is_indirect_jump(in)) /* a jump through a word of the linkage table goes to a function */
+		exits->hidden |= !is_relative(in);
+	if (!is_direct(in) || in->meta.category == ZYDIS_CATEGORY_CALL ||
+	    (target >= flow->parts[0].low && target < flow->parts[0].high))
+		return;
+	for (size_t i = 0; i < exits->n; i++)
+		if (exits->v[i] == target)
+			return;
+	if (exits->n < exits->max)
+		exits->v[exits->n++] = target;
+	else
+		exits->hidden = true;
+}
 
 static void note_instruction(const struct hp_flow *flow, const ZydisDecodedInstruction *in, uintptr_t address,
                              struct findings *found)
@@ -229,9 +270,11 @@ static void note_instruction(const struct hp_flow *flow, const ZydisDecodedInstr
 		uintptr_t target = branch_target(in, address);
 		bool calls = in->meta.category == ZYDIS_CATEGORY_CALL;
 		found->into_window |= in_window(flow, target);
-		found->to_entry |= !calls && (target == flow->entry || target == flow->jump);
+		found->to_entry |= !calls && is_entry(flow, target);
 	}
 	found->indirect |= is_indirect_jump(in);
+	if (found->exits.v)
+		note_exit(flow, in, branch_target(in, address), &found->exits);
 	if (in->mnemonic == ZYDIS_MNEMONIC_LEA && is_relative(in))
 		found->by_table |= table_leads(flow, operand_target(in, address));
 }
@@ -279,7 +322,19 @@ static int check_function(const struct hp_flow *flow, struct hp_err *err)
 	if (found.to_entry)
 		return refuse(flow, err, "it jumps to its own entry");
 	if (found.into_window || found.by_table || (found.indirect && words_lead(flow)))
-		return refuse(flow, err, "it jumps into the bytes the jump needs");
+		return refuse(flow, err, "it jumps into the bytes the jump needs, or to its own entry");
+	return 0;
+}
+
+int hp_flow_exits(const struct hp_flow *flow, uintptr_t *ret_targets, size_t max, size_t *ret_count, struct hp_err *err)
+{
+	struct findings found = {.exits = {.v = ret_targets, .max = max}};
+	int error = read_range(flow, flow->parts[0], &found, err);
+	if (error)
+		return error;
+	if (found.undecoded || found.exits.hidden)
+		return hp_err_set(err, HOTPATCH_ENOSYM, "it jumps through a register, or to too many places");
+	*ret_count = found.exits.n;
 	return 0;
 }
 
@@ -350,14 +405,14 @@ static int check_steps(const struct hp_flow *flow, struct hp_displaced *ret, str
 int hp_flow_displace(const struct hp_flow *flow, struct hp_displaced *ret_displaced, struct hp_err *err)
 {
 	struct hp_displaced displaced;
-	if (flow->parts[0].high - flow->jump < flow->jump_size)
-		return refuse(flow, err, "it is shorter than the jump");
+	if (flow->parts[0].high - flow->jump < JUMP_SIZE)
+		return refuse(flow, err, "it is shorter than a jump");
 	int error = check_steps(flow, &displaced, err);
 	if (!error)
 		error = check_function(flow, err);
-	if (!error)
+	if (!error && flow->jump_size > 1)
 		error = check_neighbours(flow, err);
-	if (!error)
+	if (!error && flow->jump_size > 1)
 		error = check_image(flow, err);
 	if (!error)
 		*ret_displaced = displaced;

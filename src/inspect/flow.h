@@ -20,6 +20,11 @@
 /* As hp_inspector.displace. */
 int hp_flow_displace(const struct hp_flow *flow, struct hp_displaced *ret_displaced, struct hp_err *err) HP_MUST_CHECK;
 
+/* Where the function's own code (flow->parts[0]) jumps outside of itself, each address once: at most max.
+ * HOTPATCH_ENOSYM where that cannot be seen, or are more. */
+int hp_flow_exits(const struct hp_flow *flow, uintptr_t *ret_targets, size_t max, size_t *ret_count,
+                  struct hp_err *err) HP_MUST_CHECK;
+
 /* Forgets what is kept of images. */
 void hp_flow_forget(void);
 

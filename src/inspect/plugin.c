@@ -160,6 +160,44 @@ static int parts(const struct hp_module *module, uint64_t value, struct hp_exten
 	return 0;
 }
 
+/* Adds what lies at a place the function jumps to, unless a dynamic symbol says that it is a function. */
+static int add_exit(const struct hp_symbols *symbols, uint64_t bias, const struct hp_flow *flow, uintptr_t target,
+                    struct hp_range *parts, size_t max, size_t *count, struct hp_err *err)
+{
+	struct hp_range function;
+	size_t aliases;
+
+	if (hp_symbols_entry(symbols, target - bias, &aliases))
+		return 0;
+	if (!flow->function_at(target, &function))
+		return hp_err_set(err, HOTPATCH_ENOSYM, "it jumps to %#lx, which is in no function",
+		                  (unsigned long)(target - bias));
+	for (size_t i = 0; i < *count; i++)
+		if (parts[i].low == function.low)
+			return 0;
+	if (*count == max)
+		return hp_err_set(err, HOTPATCH_ENOSYM, "it jumps to more than %zu functions", max);
+	parts[(*count)++] = function;
+	return 0;
+}
+
+static int exits(const struct hp_module *module, uint64_t bias, const struct hp_flow *flow, struct hp_range *ret_parts,
+                 size_t max, size_t *ret_count, struct hp_err *err)
+{
+	uintptr_t targets[64];
+	struct hp_cached *cached;
+	size_t n = 0, count = 0;
+	int r = find_module(module, &cached, err);
+
+	if (r == 0)
+		r = hp_flow_exits(flow, targets, sizeof(targets) / sizeof(*targets), &n, err);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = add_exit(cached->symbols, bias, flow, targets[i], ret_parts, max, &count, err);
+	if (r == 0)
+		*ret_count = count;
+	return r;
+}
+
 /* Where the symbol table does not know the entry, DWARF may; then there is no name to prefer. */
 static int find_typed(const struct hp_module *module, struct hp_cached *cached, uint64_t value, struct hp_typed *ret,
                       struct hp_err *err)
@@ -218,6 +256,7 @@ const struct hp_inspector hp_inspector = {
 	.function_at = function_at,
 	.functions = functions,
 	.parts = parts,
+	.exits = exits,
 	.same_type = same_type,
 	.displace = hp_flow_displace,
 	.check_library = check_library,

@@ -154,6 +154,36 @@ static void handler(int signo, siginfo_t *info, void *context)
 	restart_syscall(context);
 }
 
+static struct hp_thread *find_self(struct hp_threads *threads)
+{
+	int self = hp_thread_self();
+	for (size_t i = 0; i < threads->n; i++)
+		if (threads->v[i].tid == self)
+			return &threads->v[i];
+	return NULL;
+}
+
+static void volunteer(struct hp_thread *thread, const struct hp_codes *codes, uint32_t number,
+                      const ucontext_t *context)
+{
+	struct hp_regs regs;
+	if (!thread || atomic_exchange(&thread->volunteered, number) == number)
+		return;
+	if (look_at_self(thread, codes, context, &regs) == HP_OUT && edge(thread, HP_ASK_IDLE, HP_ASK_OUT))
+		hp_ask_note_answer();
+}
+
+void hp_ask_volunteer(const ucontext_t *context)
+{
+	hp_readers_enter();
+	uint32_t number = atomic_load(&question.number);
+	struct hp_threads *threads = atomic_load(&question.threads);
+	const struct hp_codes *codes = atomic_load(&question.codes);
+	if (number && atomic_load(&question.number) == number)
+		volunteer(find_self(threads), codes, number, context);
+	hp_readers_leave();
+}
+
 /* -- The asker --------------------------------------------------------------------------------------------------- */
 
 /* struct sigaction as the kernel has it, x86-64 and aarch64. */

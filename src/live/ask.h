@@ -9,6 +9,8 @@
  *     walks its stack, RELEASED -->  returns
  *     deadline: CANCELLED            finds that and returns
  *
+ * A thread that comes by a breakpoint of ours while a question is open says no unasked: IDLE -> OUT.
+ *
  * Each edge is one compare-and-swap on hp_thread.ask, so exactly one side takes it: a thread that finds CANCELLED does
  * not look at anything of the asker's again, and an asker that finds HELD releases.
  *
@@ -17,6 +19,8 @@
  */
 #ifndef HP_LIVE_ASK_H
 #define HP_LIVE_ASK_H
+
+#include <ucontext.h>
 
 #include "live/threads.h"
 
@@ -37,6 +41,10 @@ struct hp_patience {
 /* Asks all threads of the list until everybody is out: then true, which is a proof for the moment at which each was
  * asked. The verdicts say what stands in the way. Between begin and end. */
 bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const struct hp_patience *patience);
+
+/* Called by a thread in a signal handler of ours, with the context it will go on with: if it finds itself out of what
+ * is asked about, and was not asked yet, it need not be. Async-signal-safe. */
+void hp_ask_volunteer(const ucontext_t *context);
 
 /* Called by who answers, asked or not: has the asker look again. Async-signal-safe. */
 void hp_ask_note_answer(void);

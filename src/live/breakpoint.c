@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "live/ask.h"
 #include "live/masks.h"
 #include "live/registry.h"
 #include "live/survey.h"
@@ -22,12 +23,12 @@ static size_t trapping;                 /* how many sites have a breakpoint now 
 static bool traps_since;                /* breakpoints were written since the last transition asked all threads */
 static struct sigaction program_action; /* what the program had; read by the handler */
 
-/* The unprepared site whose jump lies at the address: at its entry, or behind a landing instruction. */
+/* The site whose jump lies at the address: at its entry, or behind a landing instruction. */
 static struct hp_site *site_at_jump(uintptr_t address)
 {
 	for (uintptr_t back = 0; back <= HP_LANDING_SIZE; back += HP_LANDING_SIZE) {
 		struct hp_site *site = hp_site_at(address - back);
-		if (site && site->plan.unprepared && hp_site_jump(site) == address)
+		if (site && site->plan.breakpoint && hp_site_jump(site) == address)
 			return site;
 	}
 	return NULL;
@@ -67,10 +68,12 @@ static void hand_on(int signo, siginfo_t *info, void *context)
 static void handler(int signo, siginfo_t *info, void *context)
 {
 	struct hp_site *site = info->si_code > 0 ? site_at_jump(hp_arch_trap_address(context)) : NULL;
-	if (site)
-		hp_arch_trap_resume(context, atomic_load(site->cell.slot));
-	else
+	if (!site) {
 		hand_on(signo, info, context);
+		return;
+	}
+	hp_arch_trap_resume(context, atomic_load(site->cell.slot));
+	hp_ask_volunteer(context);
 }
 
 static bool is_ours(const struct sigaction *action)
@@ -320,12 +323,12 @@ static void protocol_end(struct protocol *p)
 
 static bool wants_jump(const struct hp_site *site)
 {
-	return site->plan.unprepared && !site->redirected;
+	return site->plan.breakpoint && !site->redirected;
 }
 
 static bool wants_undo(const struct hp_site *site)
 {
-	return site->plan.unprepared && (site->redirected || site->trapping) && site->n_layers == 0;
+	return site->plan.breakpoint && (site->redirected || site->trapping) && site->n_layers == 0;
 }
 
 static bool any(struct hp_site *const *sites, size_t n, bool (*wants)(const struct hp_site *))

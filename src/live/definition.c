@@ -10,6 +10,7 @@
 #include "base/inspector.h"
 #include "base/mapped.h"
 #include "code/near.h"
+#include "code/unprepared.h"
 #include "live/registry.h"
 #include "live/site.h"
 #include "code/text.h"
@@ -142,17 +143,34 @@ static bool is_whole(uintptr_t entry, const struct hp_fde *fde, const struct hot
 	return !fde->has_lsda && !hp_arch_may_jump_out((const uint8_t *)fde->begin, fde->end - fde->begin);
 }
 
-static int find_cold_parts(uintptr_t entry, const char *name, struct hp_parts *parts, struct hp_err *err)
+/* From the symbol table; and where there is none, from the code. */
+static int find_extents(const struct hp_fde *fde, const char *name, struct hp_range *ret, size_t *ret_n,
+                        struct hp_err *err)
 {
 	const struct hp_inspector *inspector;
 	struct hp_extent extents[HP_PARTS_MAX - 1];
+	const struct hp_mapped *image = hp_mapped_find(fde->begin);
+	struct hp_module module = hp_module_of(image);
+	struct hp_err ignored;
+	int error = hp_inspector_load(&inspector, err);
+	if (!error)
+		error = inspector->parts(&module, fde->begin - image->bias, extents, HP_PARTS_MAX - 1, ret_n, err);
+	struct hp_range own = {fde->begin, fde->end};
+	struct hp_function function = {fde->begin, name, &own, 1, hp_site_undo_writes};
+	if (error == HOTPATCH_ENOSYM && !fde->has_lsda &&
+	    hp_unprepared_exits(&function, ret, HP_PARTS_MAX - 1, ret_n, &ignored) == 0)
+		return 0;
+	for (size_t i = 0; !error && i < *ret_n; i++)
+		ret[i] = (struct hp_range){extents[i].begin + image->bias, extents[i].end + image->bias};
+	return error;
+}
+
+static int find_cold_parts(const struct hp_fde *fde, const char *name, struct hp_parts *parts, struct hp_err *err)
+{
+	struct hp_range found[HP_PARTS_MAX - 1];
 	struct hp_err cause;
 	size_t n = 0;
-	const struct hp_mapped *image = hp_mapped_find(entry);
-	struct hp_module module = hp_module_of(image);
-	int error = hp_inspector_load(&inspector, &cause);
-	if (!error)
-		error = inspector->parts(&module, entry - image->bias, extents, HP_PARTS_MAX - 1, &n, &cause);
+	int error = find_extents(fde, name, found, &n, &cause);
 	if (error)
 		return hp_err_set(
 			err, error,
@@ -160,8 +178,8 @@ static int find_cold_parts(uintptr_t entry, const char *name, struct hp_parts *p
 			"HOTPATCH, or compile with -fno-reorder-blocks-and-partition",
 			name, cause.text);
 	for (size_t i = 0; i < n; i++) {
-		parts->v[parts->n].low = extents[i].begin + image->bias;
-		parts->v[parts->n++].high = extents[i].end + image->bias;
+		parts->v[parts->n].low = found[i].low;
+		parts->v[parts->n++].high = found[i].high;
 	}
 	return 0;
 }
@@ -175,7 +193,7 @@ int hp_function_parts(uintptr_t entry, const char *name, const struct hotpatch_m
 	ret_parts->v[0].low = fde.begin;
 	ret_parts->v[0].high = fde.end;
 	ret_parts->n = 1;
-	return is_whole(entry, &fde, marks) ? 0 : find_cold_parts(entry, name, ret_parts, err);
+	return is_whole(entry, &fde, marks) ? 0 : find_cold_parts(&fde, name, ret_parts, err);
 }
 
 /* -- Definitions ------------------------------------------------------------------------------------------------- */
@@ -183,6 +201,16 @@ int hp_function_parts(uintptr_t entry, const char *name, const struct hotpatch_m
 /* All there are, but for originals. Protected by all_lock, which is innermost. */
 static struct hp_definition *all;
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void hp_definitions_lock(void)
+{
+	pthread_mutex_lock(&all_lock);
+}
+
+void hp_definitions_unlock(void)
+{
+	pthread_mutex_unlock(&all_lock);
+}
 
 static void enlist(struct hp_definition *definition)
 {

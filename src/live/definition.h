@@ -17,7 +17,7 @@
 #include "base/err.h"
 #include "live/stacks.h"
 
-enum { HP_PARTS_MAX = 4 };
+enum { HP_PARTS_MAX = 8 };
 
 struct hp_parts {
 	struct {
@@ -62,6 +62,10 @@ bool hp_definition_uses(uintptr_t entry);
 /* The same of code whose parts are known: that of a linked object, which stays mapped. */
 int hp_definition_new_known(uintptr_t body, const char *name, const struct hp_parts *parts,
                             struct hp_definition **ret_definition, struct hp_err *err) HP_MUST_CHECK;
+
+/* Held across fork, so that the child's is free. */
+void hp_definitions_lock(void);
+void hp_definitions_unlock(void);
 
 /* All the code a thread may be in while it runs the definition. HOTPATCH_ENOMEM. */
 int hp_definition_add_code(const struct hp_definition *definition, struct hp_codes *codes, uint32_t owner,

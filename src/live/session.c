@@ -73,17 +73,29 @@ static void before_fork(void)
 	pthread_mutex_lock(&registry);
 	hp_inspector_lock();
 	hp_layers_lock();
+	hp_definitions_lock();
+	hp_landings_lock();
+	hp_stacks_lock();
+}
+
+/* The locks that are innermost, each alone, and that of the layers. */
+static void unlock_inner(void)
+{
+	hp_stacks_unlock();
+	hp_landings_unlock();
+	hp_definitions_unlock();
+	hp_layers_unlock();
 }
 
 static void after_fork(void)
 {
-	hp_layers_unlock();
+	unlock_inner();
 	hp_registry_leave();
 }
 
 static void after_fork_in_child(void)
 {
-	hp_layers_unlock();
+	unlock_inner();
 	hp_inspector_unlock_in_child();
 	pthread_mutex_unlock(&registry);
 	hp_transition_reset();

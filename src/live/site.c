@@ -8,6 +8,7 @@
 #include "base/inspector.h"
 #include "base/mapped.h"
 #include "code/displaced.h"
+#include "code/pun.h"
 #include "code/unprepared.h"
 #include "live/registry.h"
 
@@ -41,8 +42,7 @@ static enum hp_entry_kind read_entry(uintptr_t entry, struct hp_entry *plan)
 	return hp_arch_entry_read(at - room, room, at, plan);
 }
 
-/* Of a site whose entry is redirected the proof for a neighbour is shown what was there before. */
-static void undo_writes(uintptr_t at, uint8_t *bytes, size_t n)
+void hp_site_undo_writes(uintptr_t at, uint8_t *bytes, size_t n)
 {
 	const struct hp_site *site = hp_site_at(at);
 	if (site && site->redirected && n >= site->plan.jump_at + (size_t)site->plan.jump_len)
@@ -56,25 +56,27 @@ static int plan_unprepared(struct hp_site *site, const struct hp_named *named, s
 	const struct hp_parts *known = &site->original.parts;
 	struct hp_displaced displaced;
 	if (hp_definition_uses(site->entry))
-		return hp_err_set(err, HOTPATCH_ENOTPREPARED,
-		                  "'%s' is not prepared for patching, and cannot be patched as it is: it is the body of "
-		                  "another function's definition",
-		                  named->name);
+		return hp_err_set(
+			err, HOTPATCH_ENOTPREPARED,
+			"'%s' is not prepared for patching, and cannot be patched as it is: it is the body of "
+			"another function's definition",
+			named->name);
 	for (size_t i = 0; i < known->n; i++)
 		parts[i] = (struct hp_range){known->v[i].low, known->v[i].high};
-	int error = hp_unprepared_plan(site->entry, named->name, parts, known->n, undo_writes, &site->plan, &displaced,
-	                               err);
+	struct hp_function function = {site->entry, named->name, parts, known->n, hp_site_undo_writes};
+	int error = hp_unprepared_plan(&function, &site->plan, &site->pun, &displaced, err);
 	return error ? error
 	             : hp_displaced_new(named->name, site->entry + site->plan.jump_at, &displaced, &site->copy, err);
 }
 
 static int refuse_unprepared(uintptr_t entry, const char *name, struct hp_err *err)
 {
-	return hp_err_set(err, HOTPATCH_ENOTPREPARED,
-	                  "'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
-	                  "-fpatchable-function-entry=8,6 (with -fcf-protection: 7,5), or have it patched as it is with "
-	                  ".unprepared",
-	                  name, hp_mapped_find(entry)->name);
+	return hp_err_set(
+		err, HOTPATCH_ENOTPREPARED,
+		"'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
+		"-fpatchable-function-entry=8,6 (with -fcf-protection: 7,5), or have it patched as it is with "
+		".unprepared",
+		name, hp_mapped_find(entry)->name);
 }
 
 static int plan_entry(struct hp_site *site, const struct hp_named *named, struct hp_err *err)
@@ -164,6 +166,8 @@ static int site_give_cell(struct hp_site *site, struct hp_err *err)
 	atomic_store(site->cell.slot, site->original.target);
 	atomic_store(&site->before, site->original.target);
 	atomic_store(&site->after, site->original.target);
+	if (site->pun && (error = hp_pun_fill(site->pun, (uintptr_t)site->cell.slot, err)) != 0)
+		return error;
 	if (!hp_arch_entry_aim(&site->plan, site->entry, (uintptr_t)site->cell.slot, site->cell.code + HP_CELL_LANDING))
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no slot lies within reach of '%s'", site->name);
 	return 0;
@@ -248,7 +252,7 @@ void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, siz
 
 static bool wants_undo(const struct hp_site *site)
 {
-	return !site->plan.unprepared && (site->redirected || site->second_set) && site->n_layers == 0;
+	return !site->plan.breakpoint && (site->redirected || site->second_set) && site->n_layers == 0;
 }
 
 /* The code of an entry: the prefix, perhaps a landing instruction, the jump. */
@@ -341,10 +345,10 @@ int hp_sites_check(struct hp_site *const *sites, size_t n, struct hp_err *err)
 	return error ? error : reader_flush(&reader, err);
 }
 
-/* What hp_sites_redirect is to do: unprepared functions take another way. */
+/* What hp_sites_redirect is to do: others take a breakpoint. */
 static bool wants_jump(const struct hp_site *site)
 {
-	return !site->redirected && !site->plan.unprepared;
+	return !site->redirected && !site->plan.breakpoint;
 }
 
 /* Writes one byte of every jump that is not there yet. */
@@ -352,7 +356,7 @@ static int write_jumps(struct hp_site *const *sites, size_t n, size_t byte, stru
 {
 	int error = 0;
 	for (size_t i = 0; i < n && !error; i++)
-		if (wants_jump(sites[i]))
+		if (wants_jump(sites[i]) && !(byte > 0 && sites[i]->pun))
 			error = hp_text_write(text, hp_site_jump(sites[i]) + byte, &sites[i]->plan.new_jump[byte], 1,
 			                      err);
 	return error;
@@ -365,13 +369,14 @@ static void note_jump(struct hp_site *site)
 	if (!hp_text_read(hp_site_jump(site), jump, site->plan.jump_len))
 		return;
 	site->redirected = jump[0] == site->plan.new_jump[0];
-	site->second_set = jump[1] == site->plan.new_jump[1];
+	site->second_set = !site->pun && jump[1] == site->plan.new_jump[1];
 }
 
 /* Whether writing the prefix has shown that the jump can be written: it has if both lie on one page. */
 static bool jump_shares_page(const struct hp_site *site)
 {
-	return (prefix_address(site) ^ (hp_site_jump(site) + site->plan.jump_len - 1u)) < (uintptr_t)sysconf(_SC_PAGESIZE);
+	return (prefix_address(site) ^ (hp_site_jump(site) + site->plan.jump_len - 1u)) <
+	       (uintptr_t)sysconf(_SC_PAGESIZE);
 }
 
 /* Nobody executes a prefix before the jump leads there. Whatever may fail (a page that cannot be copied, a policy)
@@ -383,7 +388,7 @@ static int write_prefix(struct hp_site *site, struct hp_text *text, struct hp_er
 	if (!site->prefix_set) {
 		atomic_store(site->cell.slot, site->original.target);
 		error = hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, err);
-		site->prefix_set = !error;
+		site->prefix_set = !error && plan->prefix_len > 0;
 		if (error && hp_text_write(text, prefix_address(site), plan->old_prefix, plan->prefix_len, NULL) != 0)
 			return error; /* nobody comes there: it stays until it is written again */
 	}
@@ -424,7 +429,7 @@ static void forget_redirected(void)
 static void undo_byte(struct hp_site *site, size_t byte, struct hp_text *text)
 {
 	/* the second only where the first is no jump */
-	if (byte == 0 || !site->redirected)
+	if (byte == 0 || (!site->redirected && !site->pun))
 		(void)!hp_text_write(text, hp_site_jump(site) + byte, &site->plan.old_jump[byte], 1, NULL);
 	note_jump(site);
 }
@@ -450,7 +455,8 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 	if (hp_barrier_code(&ignored) == 0)
 		undo_bytes(sites, n, 1, text);
 	for (size_t i = 0; i < n; i++)
-		if (!sites[i]->plan.unprepared && (sites[i]->prefix_set || sites[i]->second_set) && !sites[i]->redirected)
+		if (!sites[i]->plan.unprepared && (sites[i]->prefix_set || sites[i]->second_set) &&
+		    !sites[i]->redirected)
 			add_unclean(sites[i]);
 }
 
@@ -482,7 +488,7 @@ int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *te
 		return error;
 	error = write_entries(sites, n, text, err);
 	for (size_t i = 0; i < n; i++) {
-		if (sites[i]->plan.unprepared)
+		if (sites[i]->plan.breakpoint)
 			continue;
 		if (error)
 			note_jump(sites[i]);
@@ -550,7 +556,8 @@ static int mend(struct hp_site *site, void *arg)
 		return 0; /* what the parent could write the child can, or the site's next check says so */
 	site->prefix_set = !plan->unprepared;
 	site->trapping = false;
-	site->redirected = site->second_set = site->n_layers > 0;
+	site->redirected = site->n_layers > 0;
+	site->second_set = site->redirected && !site->pun;
 	if (!site->redirected && site->prefix_set)
 		add_unclean(site);
 	return 0;

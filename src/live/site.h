@@ -40,6 +40,7 @@ struct hp_site {
 	struct hp_cell cell;
 	struct hp_definition original; /* body: the entry; target: behind the jump */
 	uintptr_t copy;                /* of the instructions under the jump of an unprepared function; else 0 */
+	uintptr_t pun;                 /* its landing, where only the jump's first byte is written; else 0 */
 	bool redirected;               /* the jump is written, at least its first byte */
 	bool trapping;                 /* a breakpoint stands in its place (breakpoint.h) */
 	bool second_set;               /* its second byte stays, harmless, behind a jump that was undone */
@@ -71,6 +72,9 @@ struct hp_named {
 /* The site of the function at entry, made if need be: HOTPATCH_ENOTPREPARED, ECODE, ... One caller at a time. */
 int hp_site_get(uintptr_t entry, const struct hp_named *named, struct hp_site **ret_site,
                 struct hp_err *err) HP_MUST_CHECK;
+
+/* Undoes in a copy of n bytes of the function that begins at `at` what was written to its entry: hp_undo. */
+void hp_site_undo_writes(uintptr_t at, uint8_t *bytes, size_t n);
 
 /* Where the function's own code begins, past any redirection: the entry itself if it cannot be redirected. */
 int hp_site_own_code(uintptr_t entry, const struct hp_named *named, uintptr_t *ret_target,

@@ -12,6 +12,7 @@
 #include "base/mapped.h"
 #include "code/displaced.h"
 #include "code/near.h"
+#include "code/pun.h"
 #include "code/text.h"
 
 /* -- Code of interest -------------------------------------------------------------------------------------------- */
@@ -161,6 +162,16 @@ struct announced_chunk {
 
 static struct announced_chunk announced_first;
 static pthread_mutex_t announced_lock = PTHREAD_MUTEX_INITIALIZER; /* protects writing to the table */
+
+void hp_stacks_lock(void)
+{
+	pthread_mutex_lock(&announced_lock);
+}
+
+void hp_stacks_unlock(void)
+{
+	pthread_mutex_unlock(&announced_lock);
+}
 
 /* The end of the announced stack that holds sp, or 0. */
 static uintptr_t announced_end(uintptr_t sp)
@@ -317,7 +328,7 @@ enum { WALK_MAX = 1 << 20, PREFIX_MAX = 16 };
 static bool at_entry_code(uintptr_t ip)
 {
 	struct hp_fde fde;
-	if (hp_near_contains(ip))
+	if (hp_near_contains(ip) || hp_pun_contains(ip))
 		return true;
 	for (uintptr_t ahead = 1; ahead <= PREFIX_MAX; ahead++)
 		if (hp_mapped_function(ip + ahead, &fde))

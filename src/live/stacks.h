@@ -96,6 +96,10 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 /* The address of the instructions a signal handler returns to, by which signal frames are found. */
 void hp_stack_set_restorer(uintptr_t address);
 
+/* Held across fork, so that the child's is free. */
+void hp_stacks_lock(void);
+void hp_stacks_unlock(void);
+
 /* Announced stacks are looked at whole: their switched-out owner's stack pointer is not known. */
 enum hp_answer hp_stack_scan_announced(const struct hp_codes *codes);
 

@@ -219,6 +219,7 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	thread->asks = 0;
 	thread->glimpses = thread->steady = 0;
 	atomic_store(&thread->ask, HP_ASK_IDLE);
+	atomic_store(&thread->volunteered, 0);
 	return true;
 }
 

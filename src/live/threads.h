@@ -35,18 +35,19 @@ enum hp_ask_state { HP_ASK_IDLE, HP_ASK_SENT, HP_ASK_OUT, HP_ASK_HELD, HP_ASK_RE
 struct hp_thread {
 	int tid;
 	enum hp_verdict verdict;
-	const char *reason;   /* for a blocker: what stands in the way */
-	bool blocked;         /* in the kernel when the verdict was found */
-	bool polls;           /* out because it is in hotpatch_poll: what it runs has not been left */
-	uint64_t clock;       /* CPU time then, ns: the same later means the same verdict */
-	uintptr_t top;        /* of its native stack */
-	uint64_t inode;       /* of its folder in /proc */
-	unsigned looks;       /* times found running since last asked or read */
-	struct hp_walk walk;  /* if IN or UNKNOWN */
-	_Atomic uint32_t ask; /* enum hp_ask_state; a futex */
-	uint64_t asked;       /* when it was last asked, ns */
-	unsigned asks;        /* how often */
-	struct hp_glimpse {   /* of it with the signal not blocked, as /proc has it; see hp_thread_mask */
+	const char *reason;           /* for a blocker: what stands in the way */
+	bool blocked;                 /* in the kernel when the verdict was found */
+	bool polls;                   /* out because it is in hotpatch_poll: what it runs has not been left */
+	uint64_t clock;               /* CPU time then, ns: the same later means the same verdict */
+	uintptr_t top;                /* of its native stack */
+	uint64_t inode;               /* of its folder in /proc */
+	unsigned looks;               /* times found running since last asked or read */
+	struct hp_walk walk;          /* if IN or UNKNOWN */
+	_Atomic uint32_t ask;         /* enum hp_ask_state; a futex */
+	_Atomic uint32_t volunteered; /* number of the question it has looked at unasked */
+	uint64_t asked;               /* when it was last asked, ns */
+	unsigned asks;                /* how often */
+	struct hp_glimpse {           /* of it with the signal not blocked, as /proc has it; see hp_thread_mask */
 		uint64_t sleeps, before, after; /* times it fell asleep; its CPU time before and after looking, ns */
 	} glimpse;
 	unsigned glimpses, steady; /* how many while it ran; how many of the last it did not sleep between */
@@ -98,7 +99,8 @@ void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer);
 /* CPU time of a thread in ns, 0 when it is gone; another each time where the system does not tell. */
 uint64_t hp_thread_clock(int tid);
 
-/* Reads a file of the thread's folder in /proc: bytes, behind which a zero is put, or -errno. And a number behind "0x". */
+/* Reads a file of the thread's folder in /proc: bytes, behind which a zero is put, or -errno. And a number behind "0x".
+ */
 long hp_thread_file(const struct hp_threads *threads, int tid, const char *name, char *buffer, size_t size);
 uintptr_t hp_parse_hex(const char *text);
 

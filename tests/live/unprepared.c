@@ -1,8 +1,9 @@
 /* unprepared - functions that were not prepared: a jump is written over their first instructions while they are called.
  *
- * Each kind of instruction that may lie under the jump, and every reason to refuse; functions of libc; a program's own
- * SIGTRAP handler; and two threads that call while the entry is redirected and restored again and again: not one wrong
- * result, and the text as it was. HP_CYCLES in the environment says how often (make check-long: 200,000).
+ * Each kind of instruction that may lie under the jump, once where only its first byte is written and once where a
+ * breakpoint makes way for it, and every reason to refuse; functions of libc; a program's own SIGTRAP handler; and two
+ * threads that call while the entry is redirected and restored again and again: not one wrong result, and the text as
+ * it was. HP_CYCLES in the environment says how often (make check-long: 200,000).
  *
  * Seen to fail: with the four tail bytes written before nobody was in them (crash after some hundred cycles of
  * `hammered`); without the look at SIGTRAP (the process ends in `blocks_trap`); with the program's action not called
@@ -14,17 +15,26 @@
  */
 #include "check.h"
 
+#include <dlfcn.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
 /* -- Functions whose first instructions are known to the byte ---------------------------------------------------- */
 
-#define FUNCTION(name, body)                                                                                           \
-	__asm__(".text\n.p2align 4\n.globl " #name "\n.type " #name ", @function\n" #name ":\n.cfi_startproc\n" body   \
-	        "\n.cfi_endproc\n.size " #name ", . - " #name "\n");                                                   \
-	long name(long a, long b)
+/* Each twice: of `name` only the first byte is written, since the place where the four behind it lead is free; of
+ * b_name it is occupied, so that a breakpoint is needed. The second ones lie apart, so that their places do. 9: is the
+ * entry. */
+#define ONE(section, name, body)                                                                                       \
+	__asm__(".pushsection " section ",\"ax\",@progbits\n.p2align 4\n.globl " #name "\n.type " #name                \
+	        ", @function\n" #name ":\n9:\n.cfi_startproc\n" body "\n.cfi_endproc\n.size " #name ", . - " #name     \
+	        "\n.popsection\n");                                                                                    \
+	long name(long a, long b);
+#define FUNCTION(name, body) ONE(".text", name, body) ONE("btext", b_##name, body)
+
+__asm__(".pushsection btext,\"ax\",@progbits\n.skip 65536, 0xcc\n.popsection\n");
 
 long a_word = 1000;
 long callee(long a, long b);
@@ -33,34 +43,54 @@ APART long callee(long a, long b)
 	return a + 2 * b;
 }
 
-FUNCTION(plain, "lea (%rdi,%rsi,2), %rax\nadd $1, %rax\nret");
-FUNCTION(relative, "mov a_word(%rip), %rax\nadd %rdi, %rax\nret");
-FUNCTION(relative_and_constant, "cmpl $1000, a_word(%rip)\nmov %rdi, %rax\nje 1f\nxor %eax, %eax\n1: ret");
-FUNCTION(branches, "test %rdi, %rdi\nje 1f\nmov $1, %eax\nret\n1: mov $2, %eax\nret");
-FUNCTION(branches_far, "cmp $7, %dil\njne 1f\nmov $1, %eax\nret\n.skip 200, 0x90\n1: mov $2, %eax\nret");
-FUNCTION(two_branches, "test %edi, %edi\nje 1f\njs 2f\nmov $1, %eax\nret\n1: mov $2, %eax\nret\n2: mov $3, %eax\nret");
-FUNCTION(calls,
-         "sub $8, %rsp\n.cfi_adjust_cfa_offset 8\ncall callee\nadd $8, %rsp\n.cfi_adjust_cfa_offset -8\ninc %rax\nret");
-FUNCTION(calls_at_once, "call 1f\ninc %rax\nret\n1: lea (%rdi,%rsi), %rax\nret");
-FUNCTION(jumps, "jmp callee\nud2");
-FUNCTION(
-	pushes,
-	"push %rbp\n.cfi_adjust_cfa_offset 8\nmov %rsp, %rbp\nmov %rdi, %rax\npop %rbp\n.cfi_adjust_cfa_offset -8\nret");
-FUNCTION(behind_landing, "endbr64\nlea (%rdi,%rsi,4), %rax\ninc %rax\nret");
+FUNCTION(plain, "lea (%rdi,%rsi,2), %rax\nadd $1, %rax\nret")
+FUNCTION(relative, "mov a_word(%rip), %rax\nadd %rdi, %rax\nret")
+FUNCTION(relative_and_constant, "cmpl $1000, a_word(%rip)\nmov %rdi, %rax\nje 1f\nxor %eax, %eax\n1: ret")
+FUNCTION(branches, "test %rdi, %rdi\nje 1f\nmov $1, %eax\nret\n1: mov $2, %eax\nret")
+FUNCTION(branches_far, "cmp $7, %dil\njne 1f\nmov $1, %eax\nret\n.skip 200, 0x90\n1: mov $2, %eax\nret")
+FUNCTION(two_branches, "test %edi, %edi\nje 1f\njs 2f\nmov $1, %eax\nret\n1: mov $2, %eax\nret\n2: mov $3, %eax\nret")
+FUNCTION(calls, "sub $8, %rsp\n.cfi_adjust_cfa_offset 8\ncall callee\nadd $8, %rsp\n.cfi_adjust_cfa_offset -8\n"
+                "inc %rax\nret")
+FUNCTION(calls_at_once, "call 1f\ninc %rax\nret\n1: lea (%rdi,%rsi), %rax\nret")
+FUNCTION(jumps, "jmp callee\nud2")
+FUNCTION(pushes, "push %rbp\n.cfi_adjust_cfa_offset 8\nmov %rsp, %rbp\nmov %rdi, %rax\npop %rbp\n"
+                 ".cfi_adjust_cfa_offset -8\nret")
+FUNCTION(behind_landing, "endbr64\nlea (%rdi,%rsi,4), %rax\ninc %rax\nret")
 
-FUNCTION(in_use, "mov %rdi, %rax\nadd %rsi, %rax\nret");
-FUNCTION(too_short, "mov %edi, %eax\nret");
-FUNCTION(ends_early, "xor %eax, %eax\nret\n.skip 8, 0x90");
-FUNCTION(loop_to_entry, "dec %rdi\njg loop_to_entry\nmov %rsi, %rax\nret");
-FUNCTION(jumps_inside, "xor %eax, %eax\n1: inc %rax\ndec %rdi\njg 1b\nret\nnop\nnop");
-FUNCTION(by_table,
-         "xor %eax, %eax\n3: inc %rax\nlea 1f(%rip), %rdx\nmovslq (%rdx,%rdi,4), %rcx\nadd %rdx, %rcx\nxor %edi, %edi\n"
-         "notrack jmp *%rcx\n.section .rodata\n.p2align 2\n1: .long 2f - 1b, 3b - 1b\n.text\n2: ret");
-FUNCTION(jumped_into, "mov $5, %eax\nnop\nret");
-FUNCTION(jumps_elsewhere, "cmp $0, %rdi\nje jumped_into + 3\nmov $6, %eax\nret");
-FUNCTION(counts, "jrcxz 1f\nmov $1, %eax\nret\n1: mov $2, %eax\nret");
-FUNCTION(calls_by_register,
-         "push %rbx\n.cfi_adjust_cfa_offset 8\ncall *%rdx\nmov %rax, %rbx\npop %rbx\n.cfi_adjust_cfa_offset -8\nret");
+/* Which only a breakpoint cannot be written into. */
+FUNCTION(ends_early, "xor %eax, %eax\nret\n.skip 8, 0x90")
+FUNCTION(jumps_inside, "xor %eax, %eax\n1: inc %rax\ndec %rdi\njg 1b\nret\nnop\nnop")
+FUNCTION(
+	by_table,
+	"xor %eax, %eax\n3: inc %rax\nlea 1f(%rip), %rdx\nmovslq (%rdx,%rdi,4), %rcx\nadd %rdx, %rcx\n"
+	"xor %edi, %edi\nnotrack jmp *%rcx\n.pushsection .rodata\n.p2align 2\n1: .long 2f - 1b, 3b - 1b\n.popsection\n2: ret")
+FUNCTION(jumped_into, "mov $5, %eax\nnop\nret")
+FUNCTION(calls_by_register, "push %rbx\n.cfi_adjust_cfa_offset 8\ncall *%rsi\nmov %rax, %rbx\npop %rbx\n"
+                            ".cfi_adjust_cfa_offset -8\nret")
+ONE(".text", jumps_elsewhere, "cmp $0, %rdi\nje b_jumped_into + 3\nmov $6, %eax\nret")
+
+/* Which are refused either way. */
+ONE(".text", too_short, "mov %edi, %eax\nret")
+FUNCTION(loop_to_entry, "dec %rdi\njg 9b\nmov %rsi, %rax\nret")
+ONE(".text", table_to_entry,
+    "lea 1f(%rip), %rdx\nmovslq (%rdx,%rdi,4), %rcx\nadd %rdx, %rcx\nxor %edi, %edi\n"
+    "notrack jmp *%rcx\n.pushsection .rodata\n.p2align 2\n1: .long 2f - 1b, 9b - 1b\n.popsection\n2: mov $1, %eax\nret")
+FUNCTION(counts, "jrcxz 1f\nmov $1, %eax\nret\n1: mov $2, %eax\nret")
+FUNCTION(in_use, "mov %rdi, %rax\nadd %rsi, %rax\nret")
+
+/* The place where the four bytes behind the first lead, as a jump: something is there, or the first byte is E9 already.
+ */
+static void occupy(long (*function)(long, long))
+{
+	uintptr_t entry = (uintptr_t)function, page;
+	int32_t offset;
+
+	if (memcmp((const void *)entry, "\xf3\x0f\x1e\xfa", 4) == 0)
+		entry += 4;
+	memcpy(&offset, (const void *)(entry + 1), sizeof(offset));
+	page = (entry + 5 + (uintptr_t)(intptr_t)offset) & ~(uintptr_t)4095;
+	mmap((void *)page, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | 0x100000 /* MAP_FIXED_NOREPLACE */, -1, 0);
+}
 
 APART long nine(long a, long b)
 {
@@ -101,29 +131,45 @@ static void each_kind(function called, const char *name, long a, long b)
 	}
 }
 
-#define EACH(name, a, b) each_kind(name, #name, a, b)
+#define EACH(name, a, b)                                                                                               \
+	do {                                                                                                           \
+		each_kind(name, #name, a, b);                                                                          \
+		occupy(b_##name);                                                                                      \
+		each_kind(b_##name, "b_" #name, a, b);                                                                 \
+	} while (0)
 
-static void refused(function called, const char *why)
+static void refused(function called, long b, const char *why)
 {
 	function volatile f = called;
-	long before = called == calls_by_register ? 0 : f(1, 2);
+	long before = f(1, b);
 
 	CHECK_CODE(hotpatch_fn(called, body, .unprepared = true), HOTPATCH_ENOTPREPARED);
 	CHECK_SAYS(why);
-	if (called != calls_by_register)
-		CHECK_INT(f(1, 2), before);
+	CHECK_INT(f(1, b), before);
+}
+
+/* Taken where one byte is written, refused where five are. */
+static void differs(function called, function breakpoint, long b, const char *why)
+{
+	each_kind(called, why, 1, b);
+	occupy(breakpoint);
+	refused(breakpoint, b, why);
 }
 
 static void refusals(void)
 {
-	refused(too_short, "shorter than the jump");
-	refused(ends_early, "it returns within the bytes");
-	refused(loop_to_entry, "jumps to its own entry");
-	refused(jumps_inside, "it jumps into the bytes");
-	refused(by_table, "it jumps into the bytes");
-	refused(jumped_into, "branches into the bytes");
-	refused(counts, "loop, jrcxz");
-	refused(calls_by_register, "calls through a register");
+	differs(ends_early, b_ends_early, 2, "it returns within the bytes");
+	differs(jumps_inside, b_jumps_inside, 2, "it jumps into the bytes");
+	differs(by_table, b_by_table, 2, "it jumps into the bytes");
+	differs(jumped_into, b_jumped_into, 2, "branches into the bytes");
+	differs(calls_by_register, b_calls_by_register, (long)nine, "calls through a register");
+	CHECK_INT(jumps_elsewhere(1, 1), 6);
+	refused(too_short, 2, "shorter than a jump");
+	refused(loop_to_entry, 2, "jumps to its own entry");
+	refused(table_to_entry, 2, "or to its own entry");
+	occupy(b_loop_to_entry);
+	refused(b_loop_to_entry, 2, "jumps to its own entry");
+	refused(counts, 2, "loop, jrcxz");
 	CHECK_OK(hotpatch_fn(plain, in_use, .unprepared = true));
 	CHECK_CODE(hotpatch_fn(in_use, body, .unprepared = true), HOTPATCH_ENOTPREPARED);
 	CHECK_SAYS("body of another function's definition");
@@ -167,6 +213,21 @@ static void of_libc(void)
 	CHECK_INT(call_getpid(), syscall(SYS_getpid));
 }
 
+/* Of a file without symbols what a function may jump to is taken for a part of it. */
+static void of_stripped_library(void)
+{
+	void *library = dlopen("./unprepared.libA.so", RTLD_NOW);
+	function tail = library ? (function)dlsym(library, "tail") : NULL;
+	function by_pointer = library ? (function)dlsym(library, "by_pointer") : NULL;
+
+	if (!tail || !by_pointer)
+		FAIL("the library cannot be loaded: %s", dlerror());
+	each_kind(tail, "tail", 3, 4);
+	each_kind(tail, "tail", 300, 4);
+	CHECK_CODE(hotpatch_fn(by_pointer, body, .unprepared = true), HOTPATCH_ENOSYM);
+	CHECK_SAYS("no symbol table");
+}
+
 /* -- The program's own handler ---------------------------------------------------------------------------------------
  */
 
@@ -184,7 +245,7 @@ static atomic_long calls_made;
 
 static void *traps_and_calls(void *arg)
 {
-	function volatile f = plain;
+	function volatile f = b_plain;
 
 	while (!atomic_load(&stop)) {
 		long r = f(3, 4);
@@ -205,8 +266,8 @@ static void with_own_handler(void)
 	sigaction(SIGTRAP, &own, NULL);
 	thread = thread_start(traps_and_calls, NULL);
 	for (int i = 0; i < OFTEN(80); i++) {
-		CHECK_OK(hotpatch_fn(plain, body, .unprepared = true));
-		CHECK_OK(hotpatch_restore(plain));
+		CHECK_OK(hotpatch_fn(b_plain, body, .unprepared = true));
+		CHECK_OK(hotpatch_restore(b_plain));
 		if (i % 8 == 0) {
 			pthread_kill(pthread_self(), SIGTRAP);
 			sends++;
@@ -255,22 +316,22 @@ static void refused_while_blocked(void *how, const char *reason)
 
 	take(&ready);
 	AWAIT(thread_state(blocking_id) == 'S');
-	CHECK_CODE(hotpatch_fn(plain, body, .unprepared = true, .mode = HOTPATCH_TRY), HOTPATCH_EBUSY);
+	CHECK_CODE(hotpatch_fn(b_plain, body, .unprepared = true, .mode = HOTPATCH_TRY), HOTPATCH_EBUSY);
 	CHECK_SAYS("SIGTRAP");
 	error = hotpatch_error();
 	for (size_t i = 0; i < error->n_blockers; i++)
 		if (error->blockers[i].thread == blocking_id && strstr(error->blockers[i].reason, reason) != NULL)
 			found++;
 	CHECK_INT(found, 1);
-	CHECK_CODE(hotpatch_fn(plain, body, .unprepared = true, .timeout_ms = 30), HOTPATCH_ETIMEDOUT);
-	CHECK_INT(plain(3, 4), 12);
+	CHECK_CODE(hotpatch_fn(b_plain, body, .unprepared = true, .timeout_ms = 30), HOTPATCH_ETIMEDOUT);
+	CHECK_INT(b_plain(3, 4), 12);
 	if (how == NULL)
 		give(&go);
 	else
 		pthread_kill(thread, SIGUSR1);
 	thread_join(thread);
-	CHECK_OK(hotpatch_fn(plain, body, .unprepared = true));
-	CHECK_OK(hotpatch_restore(plain));
+	CHECK_OK(hotpatch_fn(b_plain, body, .unprepared = true));
+	CHECK_OK(hotpatch_restore(b_plain));
 }
 
 static void nothing(int signo)
@@ -297,25 +358,29 @@ static void refused_under_debugger(void)
 	prctl(PR_SET_PTRACER, tracer, 0, 0, 0);
 	CHECK_INT(read(told[0], &byte, 1), 1);
 	if (byte) {
-		CHECK_CODE(hotpatch_fn(plain, body, .unprepared = true), HOTPATCH_ENOTSUP);
+		CHECK_CODE(hotpatch_fn(b_plain, body, .unprepared = true), HOTPATCH_ENOTSUP);
 		CHECK_SAYS("debugger");
-		CHECK_INT(plain(3, 4), 12);
+		CHECK_INT(b_plain(3, 4), 12);
 	} else {
 		puts("a child may not trace its parent here: the debugger is left out");
 	}
 	close(done[1]);
 	waitpid(tracer, &status, 0);
-	CHECK_OK(hotpatch_fn(plain, body, .unprepared = true));
-	CHECK_OK(hotpatch_restore(plain));
+	CHECK_OK(hotpatch_fn(b_plain, body, .unprepared = true));
+	CHECK_OK(hotpatch_restore(b_plain));
 }
 
 /* -- Under load
  * --------------------------------------------------------------------------------------------------------- */
 
+#define ALL plain, relative, branches, calls, calls_at_once, pushes
+#define B_ALL b_plain, b_relative, b_branches, b_calls, b_calls_at_once, b_pushes
+enum { N_ALL = 12 };
+
 static void *hammered(void *arg)
 {
-	function volatile f[] = {plain, relative, branches, calls, calls_at_once, pushes};
-	const long want[] = {12, 1003, 1, 12, 8, 3};
+	function volatile f[] = {ALL, B_ALL};
+	const long want[] = {12, 1003, 1, 12, 8, 3, 12, 1003, 1, 12, 8, 3};
 	long n = 0;
 
 	while (!atomic_load(&stop)) {
@@ -334,7 +399,7 @@ static void *hammered(void *arg)
 static void under_load(void)
 {
 	unsigned cycles = setting("HP_CYCLES", OFTEN(240));
-	function all[] = {plain, relative, branches, calls, calls_at_once, pushes};
+	function all[] = {ALL, B_ALL};
 	pthread_t threads[2];
 	uint8_t before[4096], after[4096];
 
@@ -344,13 +409,13 @@ static void under_load(void)
 	calls_made = 0;
 	int64_t began = now_ms();
 	for (unsigned i = 0; i < cycles; i++) {
-		function f = all[i % 6];
+		function f = all[i % N_ALL];
 
 		CHECK_OK(hotpatch_fn(f, body, .unprepared = true, .timeout_ms = 60000));
 		CHECK_OK(hotpatch_restore(f, .timeout_ms = 60000));
 	}
 	struct hotpatch *set = hotpatch_new("all");
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < N_ALL; i++)
 		CHECK_OK(hotpatch_replace(set, all[i], body, .unprepared = true));
 	for (unsigned i = 0; i < cycles / 10; i++) {
 		CHECK_OK(hotpatch_apply(set, .timeout_ms = 60000));
@@ -360,8 +425,8 @@ static void under_load(void)
 	atomic_store(&stop, true);
 	for (int i = 0; i < 2; i++)
 		thread_join(threads[i]);
-	printf("%u redirects and restores of one function, %u of six in %d ms, %ld calls\n", 2 * cycles, cycles / 5,
-	       (int)(now_ms() - began), 6 * calls_made);
+	printf("%u redirects and restores of one function, %u of twelve in %d ms, %ld calls\n", 2 * cycles, cycles / 5,
+	       (int)(now_ms() - began), N_ALL * calls_made);
 	memcpy(after, (const void *)((uintptr_t)plain & ~(uintptr_t)15), 2048);
 	CHECK(memcmp(before, after, 2048) == 0);
 }
@@ -387,12 +452,12 @@ int main(void)
 	EACH(two_branches, -1, 4);
 	EACH(calls, 3, 4);
 	EACH(calls_at_once, 3, 4);
-	EACH(jumps, 3, 4);
+	EACH(jumps, 3, 4); /* a jump already: its first byte says nothing */
 	EACH(pushes, 3, 4);
 	EACH(behind_landing, 3, 4);
-	CHECK_INT(jumps_elsewhere(1, 1), 6);
 	refusals();
 	of_libc();
+	of_stripped_library();
 	with_own_handler();
 	signal(SIGUSR1, nothing);
 	refused_while_blocked(NULL, "blocks SIGTRAP");

@@ -29,11 +29,19 @@ static long run_closure(struct visit *v, int function, struct context *context, 
 #define AS_DOUBLE(x) ((double)(x))
 #define AS_BIG(x) big_of(x)
 
+/* Of a function that hotpatch was not told of. */
+#if defined(__clang__)
+#define UNPREPARED __attribute__((noinline, weak, disable_tail_calls))
+#else
+#define UNPREPARED __attribute__((noipa, optimize("no-optimize-sibling-calls")))
+#endif
+
 /* The context is read first thing: the next closure called by this thread replaces it. */
-#define DEFINE(name, id, type, make, parameters, begin, arrived)                                                       \
+#define DEFINE(name, ...) DEFINE_AS(HOTPATCHABLE, name, __VA_ARGS__)
+#define DEFINE_AS(mark, name, id, type, make, parameters, begin, arrived)                                              \
 	extern type name parameters, name##_1 parameters, name##_2 parameters, name##_3 parameters,                    \
 		name##_4 parameters, name##_c parameters;                                                              \
-	HOTPATCHABLE type name parameters                                                                              \
+	mark type name parameters                                                                                      \
 	{                                                                                                              \
 		begin return make(run(v, id, 0, (arrived)));                                                           \
 	}                                                                                                              \
@@ -89,8 +97,9 @@ DEFINE(text, TEXT, struct big, AS_BIG, (const char *a, struct visit *v), , strcm
 DEFINE(loose, LOOSE, long, AS_LONG, (struct visit * v, ...), LIST_BEGIN, there)
 DEFINE(looser, LOOSER, long, AS_LONG, (struct visit * v, struct big a), , a.v[0] == 7 && a.v[4] == ~7L)
 DEFINE(loosest, LOOSEST, long, AS_LONG, (struct visit * v, __int128 a), , a == (__int128)5 << 90)
-DEFINE(plain, PLAIN, long, AS_LONG, (struct visit * v, double a), , a == 2.5)
-DEFINE(closed, CLOSED, struct big, AS_BIG, (struct visit * v, struct big a), , a.v[0] == 8 && a.v[4] == ~8L)
+DEFINE_AS(UNPREPARED, plain, PLAIN, long, AS_LONG, (struct visit * v, double a), , a == 2.5)
+DEFINE_AS(UNPREPARED, closed, CLOSED, struct big, AS_BIG, (struct visit * v, struct big a), ,
+          a.v[0] == 8 && a.v[4] == ~8L)
 DEFINE(forced, FORCED, double, AS_DOUBLE, (struct visit * v, long double a), , a == 6.25L)
 DEFINE(left, LEFT, long, AS_LONG, (struct visit * v), , true)
 DEFINE(right, RIGHT, long, AS_LONG, (struct visit * v, int a), , a == 77)

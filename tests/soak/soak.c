@@ -35,6 +35,7 @@ static struct hotpatch_options options_by_chance(uint64_t *random, bool strict)
 
 	return (struct hotpatch_options){
 		.size = sizeof(struct hotpatch_options),
+		.unprepared = true,
 		.mode = modes[chance(random, strict ? 2 : 4)],
 		.timeout_ms = 1 + chance(random, 300),
 		.stall_ms = 1 + chance(random, 20),
@@ -280,7 +281,7 @@ static void *gauge(void *arg)
 /* What was being changed by a thread that does not exist here may be either, and is only called. */
 static void child(uint64_t random)
 {
-	struct hotpatch_options options = {.size = sizeof(options), .timeout_ms = 30000};
+	struct hotpatch_options options = {.size = sizeof(options), .timeout_ms = 30000, .unprepared = true};
 	struct visit v = {.random = random, .depth = 1};
 
 	is_child = true;
@@ -389,7 +390,7 @@ static void prepare(void)
 /* With nobody left in the way everything can be undone, and every context is destroyed. */
 static void undo_all(void)
 {
-	struct hotpatch_options options = {.size = sizeof(options)};
+	struct hotpatch_options options = {.size = sizeof(options), .unprepared = true};
 	struct visit v = {.bare = true};
 
 	for (int g = 0; g < GROUPS; g++) {

@@ -56,6 +56,16 @@ void hp_arch_cell_fill(uint8_t *code, uintptr_t address, const struct hp_cell_wo
 	emit_relative(&w, "\xff\x25", 2, words->gate);
 }
 
+/*     movabs $slot,%r11; jmp *(%r11)     */
+void hp_arch_pun_fill(uint8_t *code, uintptr_t slot)
+{
+	memset(code, 0xcc, HP_PUN_CODE);
+	struct writer w = writer_at(code, 0, 0);
+	emit(&w, "\x49\xbb", 2);
+	emit(&w, &slot, sizeof(slot));
+	emit(&w, "\x41\xff\x23", 3);
+}
+
 /*     endbr64; movabs $context,%r11; mov %r11,%fs:offset; movabs $body,%r11; jmp *%r11     */
 void hp_arch_closure_fill(uint8_t *code, uintptr_t context, uintptr_t body, ptrdiff_t tls_offset)
 {

@@ -79,6 +79,15 @@ bool hp_arch_entry_over(const uint8_t *at, struct hp_entry *ret_entry)
 	return true;
 }
 
+uintptr_t hp_arch_entry_pun(const struct hp_entry *plan, uintptr_t entry)
+{
+	int32_t offset;
+	memcpy(&offset, plan->old_jump + 1, sizeof(offset));
+	if (plan->old_jump[0] == JMP_NEAR)
+		return 0;
+	return entry + plan->jump_at + NEAR_SIZE + (uintptr_t)(intptr_t)offset;
+}
+
 static bool distance(uintptr_t from, uintptr_t to, uint8_t *ret_bytes)
 {
 	int64_t far = (int64_t)(to - from);
@@ -91,6 +100,10 @@ static bool distance(uintptr_t from, uintptr_t to, uint8_t *ret_bytes)
 
 bool hp_arch_entry_aim(struct hp_entry *plan, uintptr_t entry, uintptr_t slot, uintptr_t landing)
 {
+	if (plan->unprepared && !plan->breakpoint) {
+		memcpy(plan->new_jump + 1, plan->old_jump + 1, NEAR_SIZE - 1);
+		return true;
+	}
 	if (plan->unprepared)
 		return distance(entry + plan->jump_at + NEAR_SIZE, landing, plan->new_jump + 1);
 	if (plan->far) {
