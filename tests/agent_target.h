@@ -5,6 +5,7 @@
 #ifndef TESTS_AGENT_TARGET_H
 #define TESTS_AGENT_TARGET_H
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -70,6 +71,22 @@ void migrate(void)
 	counter += 100;
 }
 
+static int direct_body(void)
+{
+	return 71;
+}
+
+/* The program's own changes, by the runtime that was preloaded: it is not linked with any. */
+static int change_directly(bool restore)
+{
+	int (*put)(const struct hotpatch_marks *, const char *, hotpatch_any, hotpatch_any,
+	           const struct hotpatch_options *) = dlsym(RTLD_DEFAULT, "hotpatch_fn_at");
+	int (*take)(const struct hotpatch_marks *, const char *, hotpatch_any, const struct hotpatch_options *) =
+		dlsym(RTLD_DEFAULT, "hotpatch_restore_at");
+	return restore ? take(hotpatch_marks_(), "first", (hotpatch_any)first, NULL)
+	               : put(hotpatch_marks_(), "first", (hotpatch_any)first, (hotpatch_any)direct_body, NULL);
+}
+
 static void answer_line(const char *line)
 {
 	pthread_t thread;
@@ -88,6 +105,12 @@ static void answer_line(const char *line)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			pause();
+	} else if (strcmp(line, "direct") == 0 || strcmp(line, "restore") == 0) {
+		if (change_directly(*line == 'r') != 0)
+			printf("refused\n");
+	} else if (strcmp(line, "setid") == 0) { /* libc has every thread do it */
+		if (setresuid(getuid(), getuid(), getuid()) != 0)
+			printf("refused\n");
 	} else if (strcmp(line, "leave") == 0) {
 		pthread_exit(NULL);
 	}

@@ -463,6 +463,36 @@ static void blockers(void **state)
 	assert_true(result.left);
 }
 
+/* The program's own changes and those from outside lie on one another as they came. */
+static void stack_up(void **state)
+{
+	struct hp_remote_layers layers;
+	(void)state;
+	uint64_t a = apply_two("A", 11, 12, NULL, 0);
+	assert_string_equal(target_ask(&target, "direct"), "71 12 5 7");
+	uint64_t b = apply_two("B", 21, 22, NULL, 0);
+	says("21 22 5 7");
+	OK(hp_remote_changes(remote, &layers, &err));
+	assert_int_equal(layers.n, 5);
+	size_t own = 0;
+	for (size_t i = 0; i < layers.n; i++)
+		own += layers.v[i].patch_id == 0 && strcmp(layers.v[i].patch, "") == 0 && layers.v[i].level == 2;
+	assert_int_equal(own, 1);
+	hp_remote_layers_free(&layers);
+	OK(revert(b));
+	says("71 12 5 7");
+	OK(revert(a));
+	says("71 2 5 7");
+	assert_string_equal(target_ask(&target, "restore"), "1 2 5 7");
+}
+
+/* A signal that the agent would never take would keep setuid waiting for ever. */
+static void set_ids(void **state)
+{
+	(void)state;
+	assert_string_equal(target_ask(&target, "setid"), "1 2 5 7");
+}
+
 /* -- The agent's life ---------------------------------------------------------------------------------------------- */
 
 static void fork_has_its_own(void **state)
@@ -568,10 +598,16 @@ int main(int argc, char **argv)
 	if (argc == 2 && strcmp(argv[1], "target") == 0)
 		return be_target();
 	const struct CMUnitTest tests[] = {
-		TEST(hello),  TEST(images),      TEST(symbols),           TEST(reading),          TEST(memory_bounds),
-		TEST(vanish), TEST(replace),     TEST(apply_and_revert),  TEST(read_original),    TEST(refusals),
-		TEST(vetoed), TEST(data),        TEST(blockers),          TEST(fork_has_its_own), TEST(leave),
-		TEST(found),  TEST(descriptors), TEST(socket_is_private),
+		TEST(hello),         TEST(images),
+		TEST(symbols),       TEST(reading),
+		TEST(memory_bounds), TEST(vanish),
+		TEST(replace),       TEST(apply_and_revert),
+		TEST(read_original), TEST(refusals),
+		TEST(vetoed),        TEST(data),
+		TEST(blockers),      TEST(fork_has_its_own),
+		TEST(leave),         TEST(stack_up),
+		TEST(set_ids),       TEST(found),
+		TEST(descriptors),   TEST(socket_is_private),
 	};
 	signal(SIGPIPE, SIG_IGN);
 	make_runtime_folder();
