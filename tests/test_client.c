@@ -1,58 +1,11 @@
 /* test_client - the agent of a process and the client's calls: what is there, memory, patches applied and reverted, in
- * every way that fails and is to leave nothing. Seen to fail: with hp_sites_mask empty (read_original), without
- * hp_regions_release_all (vanish), without hp_table_borrow (veto), with commit left out (data), without
- * look_for_the_last_thread (leave), without after_fork_in_child's launch (fork).
+ * every way that fails and is to leave nothing. Seen to fail: with hp_sites_mask empty (read_original), without without
+ * hp_table_borrow (veto), with commit left out (data), without look_for_the_last_thread (leave), without
+ * after_fork_in_child's launch (fork).
  */
-#include "agent_target.h"
+#include "agent_client.h"
 
-#include "remote/client.h"
 #include "remote/process.h"
-
-static struct target target;
-static struct hp_remote *remote;
-static struct hp_err err;
-static uint64_t bias; /* of the program in the target */
-
-static uint64_t there(const void *here)
-{
-	return bias + ((uintptr_t)here - (uintptr_t)__executable_start);
-}
-
-#define OK(call)                                                                                                       \
-	do {                                                                                                           \
-		if ((call) != 0)                                                                                       \
-			fail_msg("%s: %s: %s", #call, hotpatch_code_name_of(err.code), err.text);                      \
-	} while (0)
-
-static const char *hotpatch_code_name_of(int code)
-{
-	static char text[16];
-	snprintf(text, sizeof(text), "%d", code);
-	return text;
-}
-
-static int set_up(void **state)
-{
-	struct hp_remote_images images;
-	(void)state;
-	target_start(&target);
-	OK(hp_remote_open(target.pid, 0, &remote, &err));
-	OK(hp_remote_images(remote, &images, &err));
-	for (size_t i = 0; i < images.n; i++)
-		if (images.v[i].is_program)
-			bias = images.v[i].low;
-	hp_remote_images_free(&images);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	hp_remote_close(remote);
-	remote = NULL;
-	assert_int_equal(target_end(&target), 0);
-	return 0;
-}
 
 /* -- What is there ------------------------------------------------------------------------------------------------- */
 
@@ -128,96 +81,6 @@ static void reading(void **state)
 	assert_int_equal(ranges[1].got, 0);
 }
 
-/* -- Memory -------------------------------------------------------------------------------------------------------- */
-
-/* mov $n, %eax; ret */
-static void emit(uint8_t code[6], int n)
-{
-	code[0] = 0xb8;
-	memcpy(code + 1, &n, sizeof(n));
-	code[5] = 0xc3;
-}
-
-/* A sealed region with two functions: at 0 returns a, at 16 returns b. */
-static struct hp_remote_region make_code(int a, int b)
-{
-	struct hp_remote_region region;
-	uint8_t code[32] = {0};
-	emit(code, a);
-	emit(code + 16, b);
-	struct hp_remote_name names[] = {{16, 6, "new_second"}, {0, 6, "new_first"}};
-	struct hp_remote_registered registered;
-	OK(hp_remote_reserve(remote, there(first), there(first) + 1, 100, &region, &err));
-	assert_int_equal(region.size, 4096);
-	OK(hp_remote_write(remote, region.id, 0, code, sizeof(code), &err));
-	OK(hp_remote_seal(remote, region.id, &(struct hp_remote_seal){0, 4096, HP_REMOTE_RX}, 1, &err));
-	OK(hp_remote_register(remote,
-	                      &(struct hp_remote_register){.region = region.id,
-	                                                   .label = "test.hp",
-	                                                   .names = names,
-	                                                   .n_names = 2},
-	                      &registered, &err));
-	return region;
-}
-
-static void memory_bounds(void **state)
-{
-	struct hp_remote_region region, other;
-	uint8_t byte = 0;
-	(void)state;
-	assert_int_equal(hp_remote_reserve(remote, 0, 0, 0, &region, &err), HOTPATCH_EINVAL);
-	assert_int_equal(hp_remote_reserve(remote, 0, 0, UINT64_MAX, &region, &err), HOTPATCH_EINVAL);
-	assert_int_equal(hp_remote_reserve(remote, 5, 1, 1, &region, &err), HOTPATCH_EINVAL);
-	assert_int_equal(hp_remote_reserve(remote, 1, UINT64_MAX, 1, &region, &err), HOTPATCH_ENOMEM);
-	OK(hp_remote_reserve(remote, there(first), there(first), 5000, &region, &err));
-	assert_true(region.address - there(first) + (UINT64_C(1) << 31) < UINT64_C(1) << 32);
-	assert_int_equal(hp_remote_write(remote, region.id, region.size, &byte, 1, &err), HOTPATCH_EINVAL);
-	assert_int_equal(hp_remote_write(remote, region.id, UINT64_MAX, &byte, 1, &err), HOTPATCH_EINVAL);
-	assert_int_equal(hp_remote_write(remote, 999, 0, &byte, 1, &err), HOTPATCH_EINVAL);
-	OK(hp_remote_write(remote, region.id, region.size - 1, &byte, 1, &err));
-	struct hp_remote_seal seals[] = {{0, 4096, HP_REMOTE_RX}, {0, 4096, HP_REMOTE_R}};
-	assert_int_equal(hp_remote_seal(remote, region.id, seals, 2, &err), HOTPATCH_EINVAL);
-	seals[0].size = 100;
-	assert_int_equal(hp_remote_seal(remote, region.id, seals, 1, &err), HOTPATCH_EINVAL);
-	seals[0] = (struct hp_remote_seal){8192, 4096, HP_REMOTE_R};
-	assert_int_equal(hp_remote_seal(remote, region.id, seals, 1, &err), HOTPATCH_EINVAL);
-	OK(hp_remote_seal(remote, region.id, NULL, 0, &err));
-	assert_int_equal(hp_remote_seal(remote, region.id, NULL, 0, &err), HOTPATCH_ESTATE);
-	assert_int_equal(hp_remote_write(remote, region.id, 0, &byte, 1, &err), HOTPATCH_ESTATE);
-	OK(hp_remote_release(remote, region.id, &err));
-	assert_int_equal(hp_remote_release(remote, region.id, &err), HOTPATCH_EINVAL);
-	for (int i = 0; i < 64; i++)
-		OK(hp_remote_reserve(remote, 0, 0, 1, &other, &err));
-	assert_int_equal(hp_remote_reserve(remote, 0, 0, 1, &other, &err), HOTPATCH_EINVAL);
-}
-
-static int mapped(uint64_t address)
-{
-	char path[64], line[512];
-	unsigned long low, high;
-	int found = 0;
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)target.pid);
-	FILE *maps = fopen(path, "r");
-	while (fgets(line, sizeof(line), maps))
-		if (sscanf(line, "%lx-%lx", &low, &high) == 2 && address >= low && address < high)
-			found = 1;
-	fclose(maps);
-	return found;
-}
-
-/* What a client had reserved, and nobody took, goes with it. */
-static void vanish(void **state)
-{
-	(void)state;
-	struct hp_remote_region region = make_code(1, 2);
-	assert_true(mapped(region.address));
-	hp_remote_close(remote);
-	for (int i = 0; i < 1000 && mapped(region.address); i++)
-		usleep(10000);
-	assert_false(mapped(region.address));
-	OK(hp_remote_open(target.pid, 0, &remote, &err));
-}
-
 /* -- Patches ------------------------------------------------------------------------------------------------------- */
 
 static struct hp_remote_change change_of(int (*function)(void), const char *name, uint64_t code)
@@ -229,11 +92,6 @@ static struct hp_remote_change change_of(int (*function)(void), const char *name
 	                                 .n_extents = 1,
 	                                 .old = {{there(function), there(function) + 4}},
 	                                 .n_old = 1};
-}
-
-static void says(const char *expected)
-{
-	assert_string_equal(target_ask(&target, ""), expected);
 }
 
 static uint64_t apply_two(const char *name, int a, int b, const uint64_t *replaced, size_t n_replaced)
@@ -591,23 +449,17 @@ static void found(void **state)
 	assert_int_equal(hp_remote_open(0x7ffffff, 100, &other, &err), HOTPATCH_EGONE);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "target") == 0)
 		return be_target();
 	const struct CMUnitTest tests[] = {
-		TEST(hello),         TEST(images),
-		TEST(symbols),       TEST(reading),
-		TEST(memory_bounds), TEST(vanish),
-		TEST(replace),       TEST(apply_and_revert),
-		TEST(read_original), TEST(refusals),
-		TEST(vetoed),        TEST(data),
-		TEST(blockers),      TEST(fork_has_its_own),
-		TEST(leave),         TEST(stack_up),
-		TEST(set_ids),       TEST(found),
-		TEST(descriptors),   TEST(socket_is_private),
+		TEST(hello),         TEST(images),      TEST(symbols),
+		TEST(reading),       TEST(replace),     TEST(apply_and_revert),
+		TEST(read_original), TEST(refusals),    TEST(vetoed),
+		TEST(data),          TEST(blockers),    TEST(fork_has_its_own),
+		TEST(leave),         TEST(stack_up),    TEST(set_ids),
+		TEST(found),         TEST(descriptors), TEST(socket_is_private),
 	};
 	signal(SIGPIPE, SIG_IGN);
 	make_runtime_folder();
