@@ -21,7 +21,7 @@ test:
 
 # check-gcc-O0, check-asan, check-tsan, ... check-all: scripts/check says what each is.
 check-%:
-	@scripts/deps test
+	@scripts/deps check
 	@BUILD=$(BUILD) scripts/check $*
 
 # For so many seconds; SEED=n makes the choices of an earlier run again.

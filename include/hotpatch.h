@@ -130,7 +130,9 @@ struct hotpatch_options {
 
 /* With CET the NOPs follow endbr64, and of all prefixes only one of 5 bytes gives a jump whose second byte is
  * harmless alone (CMC); without, 6 bytes give CLC and leave room for a jump through memory. */
-#if defined(__CET__) && (__CET__ & 1)
+#if defined(__aarch64__) /* one instruction jumps; compilers put the NOPs behind a landing pad */
+#define HOTPATCH_ENTRY_ patchable_function_entry(2, 0)
+#elif defined(__CET__) && (__CET__ & 1)
 #define HOTPATCH_ENTRY_ patchable_function_entry(7, 5)
 #else
 #define HOTPATCH_ENTRY_ patchable_function_entry(8, 6)
@@ -146,8 +148,8 @@ struct hotpatch_options {
 #define HOTPATCH_OPAQUE_ noipa, optimize("no-optimize-sibling-calls")
 #endif
 
-/* A call in the last place must not become a jump: a thread that left an old definition so could not be told from one that
- * was never in it, and would go on into a new one; and a function that jumps to itself never passes its entry. */
+/* A call in the last place must not become a jump: a thread that left an old definition so could not be told from one
+ * that was never in it, and would go on into a new one; and a function that jumps to itself never passes its entry. */
 #if defined(__clang__)
 #define HOTPATCH_BODY_ noinline, disable_tail_calls
 #else
@@ -203,6 +205,18 @@ struct hotpatch_info {
 	bool current;           /* calls take this definition now */
 };
 
+/* A library or closure that hotpatch_reclaim has kept, and what refers to it; valid during the callback only. */
+struct hotpatch_kept {
+	const char *what;     /* path of the library; name of the function that the closure was on */
+	const char *reason;   /* a sentence */
+	const char *place;    /* where the word lies: image, mapping ("[heap]"), or "the stack of thread 71"; "" in none */
+	uintptr_t address;    /* of the word; 0 if it is none in memory */
+	uintptr_t target;     /* what it points to; 0 if not known */
+	const char *function; /* that lies there, "" where none is known */
+	size_t offset;        /* of target in function, bytes */
+	int thread;           /* whose stack or registers, or 0 */
+};
+
 /* Where this image's marked functions lie; an argument of the macros below, made by hotpatch_marks_(). */
 struct hotpatch_marks {
 	const char *patchable, *patchable_end, *patch, *patch_end;
@@ -241,7 +255,8 @@ int hotpatch_for_each(int (*callback)(const struct hotpatch_info *info, void *ar
 void hotpatch_poll(void);
 
 /* Announces memory that is used as a stack by code that switches stacks itself (coroutines, makecontext). Transitions
- * look for old definitions in it, for as long as it is announced. remove: HOTPATCH_EINVAL if it is not. */
+ * look for old definitions in it, for as long as it is announced. On aarch64 a call leaves its return address in a
+ * register, so the memory in which the switching code saves registers must be announced too. remove: HOTPATCH_EINVAL if it is not. */
 int hotpatch_stack_add(const void *base, size_t size);
 int hotpatch_stack_remove(const void *base);
 
@@ -249,8 +264,15 @@ int hotpatch_stack_remove(const void *base);
  * program handles it already, HOTPATCH_EINVAL if it is no real-time signal. */
 int hotpatch_set_signal(int signo);
 
-/* Runs the destructors of closures that were replaced while in use (DRAIN, FORCE) and have been left since. Returns how
- * many are still in use, or may be. */
+/* Frees what was replaced and is not needed any more: runs the destructors of closures that were replaced while in use
+ * (DRAIN, FORCE) and have been left since, and unloads libraries (hotpatch_lib, _replace_lib, _load) of which no
+ * definition is on a function, in a set or still run, and that nothing else refers to: no word of memory, no register, no
+ * signal handler, timer or epoll descriptor points into them. Returns how many of both are kept.
+ *
+ * Memory is searched once while the program runs, and if nothing was found a second time while all other threads are
+ * held, at most stall_ms; sleeping threads are woken for it, and their system calls begin again. A library's
+ * destructors run in the calling thread, and cannot change anything. Pointers that a program has packed, offset or
+ * written elsewhere (pipes, files) are not seen. */
 int hotpatch_reclaim(void);
 
 /* How hotpatch_serve is told more than nothing. */
@@ -281,6 +303,8 @@ int hotpatch_apply_with(struct hotpatch *patch, const struct hotpatch_options *o
 int hotpatch_revert_with(struct hotpatch *patch, const struct hotpatch_options *options);
 int hotpatch_load_at(const struct hotpatch_marks *marks, const char *path, const struct hotpatch_options *options);
 int hotpatch_unload_with(const char *path, const struct hotpatch_options *options);
+int hotpatch_reclaim_with(int (*callback)(const struct hotpatch_kept *kept, void *arg), void *arg,
+                          const struct hotpatch_options *options);
 
 /* The linker defines these where an image has such a section. */
 extern const char __start_hotpatchable[] __attribute__((weak, visibility("hidden")));
@@ -315,7 +339,10 @@ static inline const char *hotpatch_code_name(int code)
 {
 	return code == HOTPATCH_EDISABLED ? "HOTPATCH_EDISABLED" : code == 0 ? "HOTPATCH_OK" : NULL;
 }
-static inline void *hotpatch_context(void) { return NULL; }
+static inline void *hotpatch_context(void)
+{
+	return NULL;
+}
 static inline struct hotpatch *hotpatch_new(const char *name)
 {
 	(void)name;
@@ -352,7 +379,10 @@ static inline int hotpatch_set_signal(int signo)
 	(void)signo;
 	return HOTPATCH_EDISABLED;
 }
-static inline int hotpatch_reclaim(void) { return 0; }
+static inline int hotpatch_reclaim(void)
+{
+	return 0;
+}
 struct hotpatch_serve_options {
 	size_t size;
 	const char *path;
@@ -386,7 +416,9 @@ HOTPATCH_END_C_
  *                                                   unprepared
  * hotpatch_apply(p, ...), hotpatch_revert(p, ...)   all functions of the set change at one instant
  * hotpatch_load(path, ...)                          applies every function the library marks HOTPATCH, as one patch
- * hotpatch_unload(path, ...)                        reverts it; the library stays mapped
+ * hotpatch_unload(path, ...)                        reverts it; the library stays mapped until hotpatch_reclaim
+ * hotpatch_reclaim_each(callback, arg, ...)         hotpatch_reclaim, and callback for each thing it keeps, until that
+ *                                                   returns non-zero; options: timeout_ms, stall_ms
  * hotpatch_serve(...)                               starts the agent, a thread by which the command `hotpatch` applies
  *                                                   patches to this process; option: path. 0 also where it runs already;
  *                                                   HOTPATCH_ESYSTEM where it can have no socket or thread
@@ -415,6 +447,7 @@ HOTPATCH_END_C_
 #define hotpatch_load(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
 #define hotpatch_unload(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
 #define hotpatch_serve(...) ((int)HOTPATCH_EDISABLED)
+#define hotpatch_reclaim_each(callback, ...) ((void)(callback), 0)
 
 #elif !defined(__cplusplus)
 
@@ -433,9 +466,9 @@ HOTPATCH_END_C_
 	                                          HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_closure(...) HOTPATCH_CLOSURE_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_CLOSURE_(fn, body, ctx, destroy, ...)                                                                 \
-	(HOTPATCH_SAME_(fn, body), hotpatch_closure_at(hotpatch_marks_(), #fn, (hotpatch_any)(fn),                     \
-	                                               (hotpatch_any)(body), (ctx), (destroy),                         \
-	                                               HOTPATCH_OPTIONS_(__VA_ARGS__)))
+	(HOTPATCH_SAME_(fn, body),                                                                                     \
+	 hotpatch_closure_at(hotpatch_marks_(), #fn, (hotpatch_any)(fn), (hotpatch_any)(body), (ctx), (destroy),       \
+	                     HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_lib(...) HOTPATCH_LIB_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_LIB_(fn, path, ...)                                                                                   \
 	hotpatch_lib_at(hotpatch_marks_(), #fn, (hotpatch_any)(fn), (path), HOTPATCH_OPTIONS_(__VA_ARGS__))
@@ -449,9 +482,9 @@ HOTPATCH_END_C_
 	                                               (hotpatch_any)(body), HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_replace_closure(...) HOTPATCH_REPLACE_CLOSURE_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_REPLACE_CLOSURE_(p, fn, body, ctx, destroy, ...)                                                      \
-	(HOTPATCH_SAME_(fn, body), hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, (hotpatch_any)(fn),        \
-	                                                       (hotpatch_any)(body), (ctx), (destroy),                 \
-	                                                       HOTPATCH_OPTIONS_(__VA_ARGS__)))
+	(HOTPATCH_SAME_(fn, body),                                                                                     \
+	 hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, (hotpatch_any)(fn), (hotpatch_any)(body), (ctx),     \
+	                             (destroy), HOTPATCH_OPTIONS_(__VA_ARGS__)))
 #define hotpatch_replace_lib(...) HOTPATCH_REPLACE_LIB_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_REPLACE_LIB_(p, path, ...)                                                                            \
 	hotpatch_replace_lib_at((p), hotpatch_marks_(), (path), HOTPATCH_OPTIONS_(__VA_ARGS__))
@@ -466,10 +499,16 @@ HOTPATCH_END_C_
 #define hotpatch_serve(...)                                                                                            \
 	hotpatch_serve_with(                                                                                           \
 		&(struct hotpatch_serve_options){.size = sizeof(struct hotpatch_serve_options), __VA_ARGS__})
+#define hotpatch_reclaim_each(...) HOTPATCH_RECLAIM_EACH_(__VA_ARGS__, HOTPATCH_SIZE_)
+#define HOTPATCH_RECLAIM_EACH_(callback, arg, ...)                                                                     \
+	hotpatch_reclaim_with((callback), (arg), HOTPATCH_OPTIONS_(__VA_ARGS__))
 
 #else /* C++17: no designated initialisers, so `.mode = x` becomes a statement `options.mode = x;` */
 
-template <class F> inline hotpatch_any hotpatch_cast_(F *fn) { return reinterpret_cast<hotpatch_any>(fn); }
+template <class F> inline hotpatch_any hotpatch_cast_(F *fn)
+{
+	return reinterpret_cast<hotpatch_any>(fn);
+}
 template <class F> inline F *hotpatch_original_of_(F *fn)
 {
 	return reinterpret_cast<F *>(hotpatch_original_at(hotpatch_cast_(fn)));
@@ -483,7 +522,8 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define HOTPATCH_SET_3_(a, b, c) HOTPATCH_SET_2_(a, b) hotpatch_options_ c;
 #define HOTPATCH_SET_4_(a, b, c, d) HOTPATCH_SET_3_(a, b, c) hotpatch_options_ d;
 #define HOTPATCH_WITH_(...)                                                                                            \
-	struct hotpatch_options hotpatch_options_ = {sizeof(struct hotpatch_options), HOTPATCH_WAIT, 0, 0, false, false};\
+	struct hotpatch_options hotpatch_options_ =                                                                    \
+		{sizeof(struct hotpatch_options), HOTPATCH_WAIT, 0, 0, false, false};                                  \
 	__VA_ARGS__
 #define HOTPATCH_CALL_(set, call) ([&]() -> int { HOTPATCH_WITH_(set) return call; }())
 /* Picks by the number of arguments; `fixed` of them are not options. */
@@ -508,8 +548,7 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 	                     hotpatch_closure_at(hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),                       \
 	                                         hotpatch_cast_(&*(body)), (ctx), (destroy), &hotpatch_options_)))
 #define HOTPATCH_CLOSURE_4_(fn, body, ctx, destroy) HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_0_, fn, body, ctx, destroy)
-#define HOTPATCH_CLOSURE_5_(fn, body, ctx, destroy, a)                                                                 \
-	HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_1_(a), fn, body, ctx, destroy)
+#define HOTPATCH_CLOSURE_5_(fn, body, ctx, destroy, a) HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_1_(a), fn, body, ctx, destroy)
 #define HOTPATCH_CLOSURE_6_(fn, body, ctx, destroy, a, b)                                                              \
 	HOTPATCH_CLOSURE_SET_(HOTPATCH_SET_2_(a, b), fn, body, ctx, destroy)
 #define HOTPATCH_CLOSURE_7_(fn, body, ctx, destroy, a, b, c)                                                           \
@@ -545,12 +584,12 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 	hotpatch_lib_at(hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)), (path), &hotpatch_options_)
 #define HOTPATCH_RESTORE_CALL_(fn)                                                                                     \
 	hotpatch_restore_at(hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)), &hotpatch_options_)
-#define HOTPATCH_REPLACE_LIB_CALL_(p, path)                                                                            \
-	hotpatch_replace_lib_at((p), hotpatch_marks_(), (path), &hotpatch_options_)
+#define HOTPATCH_REPLACE_LIB_CALL_(p, path) hotpatch_replace_lib_at((p), hotpatch_marks_(), (path), &hotpatch_options_)
 #define HOTPATCH_APPLY_CALL_(p) hotpatch_apply_with((p), &hotpatch_options_)
 #define HOTPATCH_REVERT_CALL_(p) hotpatch_revert_with((p), &hotpatch_options_)
 #define HOTPATCH_LOAD_CALL_(path) hotpatch_load_at(hotpatch_marks_(), (path), &hotpatch_options_)
 #define HOTPATCH_UNLOAD_CALL_(path) hotpatch_unload_with((path), &hotpatch_options_)
+#define HOTPATCH_RECLAIM_CALL_(callback, arg) hotpatch_reclaim_with((callback), (arg), &hotpatch_options_)
 
 #define hotpatch_lib(...) HOTPATCH_TWO_(HOTPATCH_LIB_CALL_, __VA_ARGS__)
 #define hotpatch_restore(...) HOTPATCH_ONE_(HOTPATCH_RESTORE_CALL_, __VA_ARGS__)
@@ -564,10 +603,10 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define hotpatch_replace(...)                                                                                          \
 	HOTPATCH_PICK_9_(__VA_ARGS__, _, _, _, _, HOTPATCH_REPLACE_4_, HOTPATCH_REPLACE_3_, _, _, _)(__VA_ARGS__)
 #define HOTPATCH_REPLACE_CLOSURE_SET_(set, p, fn, body, ctx, destroy)                                                  \
-	HOTPATCH_CALL_(set, (hotpatch_the_new_body_must_have_the_same_type_(&*(fn), &*(body)),                         \
-	                     hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),          \
-	                                                 hotpatch_cast_(&*(body)), (ctx), (destroy),                   \
-	                                                 &hotpatch_options_)))
+	HOTPATCH_CALL_(set,                                                                                            \
+	               (hotpatch_the_new_body_must_have_the_same_type_(&*(fn), &*(body)),                              \
+	                hotpatch_replace_closure_at((p), hotpatch_marks_(), #fn, hotpatch_cast_(&*(fn)),               \
+	                                            hotpatch_cast_(&*(body)), (ctx), (destroy), &hotpatch_options_)))
 #define HOTPATCH_REPLACE_CLOSURE_5_(p, fn, body, ctx, destroy)                                                         \
 	HOTPATCH_REPLACE_CLOSURE_SET_(HOTPATCH_SET_0_, p, fn, body, ctx, destroy)
 #define HOTPATCH_REPLACE_CLOSURE_6_(p, fn, body, ctx, destroy, a)                                                      \
@@ -586,6 +625,7 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 		static_cast<void>(hotpatch_options_ __VA_ARGS__);                                                      \
 		return hotpatch_serve_with(&hotpatch_options_);                                                        \
 	}())
+#define hotpatch_reclaim_each(...) HOTPATCH_TWO_(HOTPATCH_RECLAIM_CALL_, __VA_ARGS__)
 
 #endif
 #endif

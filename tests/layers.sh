@@ -10,7 +10,8 @@ fail() {
 	failed=1
 }
 
-# What a folder may include beside itself: folders, and prefixes of external headers.
+# What a folder may include beside itself: folders, and prefixes of external headers. The numbers of the instruction
+# set, machine.h in each folder of src/arch, may be included by all, and include nothing.
 declare -A below=(
 	[base]="" [arch]="base" [code]="base arch" [live]="base arch code" [agent]="base arch code live" [elf]="base" [types]="base elf"
 	[inspect]="base arch elf types" [make]="base elf types" [remote]="base arch elf"
@@ -27,7 +28,7 @@ check_include() {
 	local file=$1 folder=$2 name=$3 form=$4 target prefix
 	if [[ $form == '"' ]]; then
 		target=${name%%/*}
-		[[ $name == hotpatch.h ]] && return
+		[[ $name == hotpatch.h || $name == machine.h ]] && return
 		[[ $name == */* ]] || fail "$file: \"$name\" is not relative to src"
 		[[ -e src/$name ]] || fail "$file: \"$name\" does not exist in src"
 		[[ $target == "$folder" || " ${below[$folder]} " == *" $target "* ]] ||
@@ -53,7 +54,7 @@ for path in src/*/; do
 	while read -r place; do
 		pairs=$(find "$place" -maxdepth 1 -type f \( -name '*.[chS]' \) | sed 's/\.[chS]$//' | grep -v '/cmd_' | sort -u | wc -l)
 		most=12
-		[[ $folder == live ]] && most=16 # ARCHITECTURE.md says why
+		[[ $folder == live ]] && most=19 # ARCHITECTURE.md says why
 		((pairs <= most)) || fail "$place: $pairs file pairs, at most $most"
 	done < <(find "$path" -type d)
 done
@@ -76,7 +77,12 @@ words='hook|inject|trampoline|universe'
 found=$(grep -rniE "(^|[^a-zA-Z])[a-z_]*($words)" src include --include='*.[chS]' --include='*.map')
 [[ -z $found ]] || fail $'words that are not used here:\n'"$found"
 
-if grep -rn '#.*ifn\{0,1\}def.*__x86_64__\|defined(__x86_64__)' src --include='*.[ch]' | grep -v '^src/arch/'; then
+for path in src/arch/*/; do
+	[[ -e ${path}machine.h ]] || fail "$path: no machine.h"
+	! grep -n '#include "' "${path}machine.h" || fail "${path}machine.h includes something of ours"
+done
+if grep -rnE '#.*ifn?def.*__(x86_64|aarch64)__|defined\(__(x86_64|aarch64)__\)' src --include='*.[ch]' |
+	grep -v '^src/arch/'; then
 	fail "an instruction set is named outside src/arch"
 fi
 

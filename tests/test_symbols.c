@@ -330,14 +330,10 @@ static int forget(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_marks_and_paths),
-		cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_cold_parts),
-		cmocka_unit_test(test_no_symbol_table),
-		cmocka_unit_test(test_check_library),
-		cmocka_unit_test(test_build_id),
-		cmocka_unit_test(test_debug_file_by_build_id),
+		cmocka_unit_test(test_names),           cmocka_unit_test(test_marks_and_paths),
+		cmocka_unit_test(test_addresses),       cmocka_unit_test(test_cold_parts),
+		cmocka_unit_test(test_no_symbol_table), cmocka_unit_test(test_check_library),
+		cmocka_unit_test(test_build_id),        cmocka_unit_test(test_debug_file_by_build_id),
 		cmocka_unit_test(test_callbacks),
 	};
 	return cmocka_run_group_tests(tests, NULL, forget);

@@ -11,6 +11,7 @@
 #include "agent/requests.h"
 #include "code/near.h"
 #include "code/text.h"
+#include "live/barrier.h"
 #include "live/session.h"
 
 #pragma weak dlsym

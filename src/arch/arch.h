@@ -1,12 +1,23 @@
-/* arch - everything the runtime asks of an instruction set; one folder each implements it.
+/* arch - everything the runtime asks of an instruction set; one folder each implements it. Its numbers stand in
+ * machine.h there, which includes nothing, so that every layer may include it; the build chooses the folder.
  *
  * Preconditions for all: code is little-endian memory of this process; `at` pointers may be copies of the code, and
  * the address that the code has is given beside them. Nothing here allocates, locks or touches errno, so all of it may
  * run in signal handlers and while callers are held.
  *
  * Vocabulary: the *entry* of a function is its address. Before it lies the *prefix*, bytes that nobody executes until
- * the entry jumps there. At or shortly behind the entry lies the *jump*, two bytes that are no-operations until the
- * function is redirected. The *body* begins behind the jump.
+ * the entry jumps there; an instruction set whose jump reaches the site's landing has none. At or shortly behind the
+ * entry lies the *jump*, no-operations until the function is redirected. The *body* begins behind the jump.
+ *
+ * machine.h defines, beside what stands further down:
+ *
+ *     HP_REG_COUNT, HP_REG_SP, HP_REG_IP   registers by their DWARF numbers, as many as unwinding needs
+ *     HP_REG_RETURN                        the column that holds a frame's return address
+ *     HP_RETURN_ON_STACK                   0: a function's return address is in a register until the function stores it
+ *     hp_code_mask()                       the bits of a stored return address that are its address
+ *     hp_arch_pause()                      tells the processor that the thread waits in a loop
+ *     hp_arch_serialise()                  what the thread executes next is fetched anew
+ *     hp_arch_pointer_guard()              how libc hides function pointers in memory
  */
 #ifndef HP_ARCH_ARCH_H
 #define HP_ARCH_ARCH_H
@@ -18,16 +29,19 @@
 
 #include "base/cfi.h"
 #include "base/inspector.h"
+#include "machine.h"
 
 /* -- Entries ----------------------------------------------------------------------------------------------------- */
 
 enum {
 	HP_ENTRY_BEFORE = 16, /* bytes before an entry that hp_arch_entry_read looks at */
 	HP_ENTRY_AFTER = 16,  /* and behind it */
-	HP_PREFIX_MAX = 6,
-	HP_JUMP_MAX = 5,
-	HP_LANDING_SIZE = 4, /* of the instruction that says where indirect branches may lead: endbr64, bti */
+	HP_LANDING_SIZE = 4,  /* of the instruction that says where indirect branches may lead: endbr64, bti */
 };
+
+/* machine.h: HP_PREFIX_MAX and HP_JUMP_MAX, the longest there are. The head of a prepared entry's jump, its first
+ * HP_JUMP_HEAD bytes, makes it a jump, and is written last and at once; the rest, its tail, does nothing alone. HP_REACH:
+ * how far jump and prefix reach, bytes, both ways. HP_PREPARE_HINT: the compiler's option, for a message. */
 
 /* How one entry is redirected: offsets from it, and the bytes before and after. */
 struct hp_entry {
@@ -35,8 +49,8 @@ struct hp_entry {
 	uint8_t prefix_len; /* bytes; 0 where the jump leads to the landing itself */
 	uint8_t jump_at, jump_len;
 	uint8_t body_at;
-	bool far;                          /* the prefix jumps to the site's landing, not through its slot */
-	bool cet;                          /* an indirect jump to the body needs a landing of its own */
+	bool far;                          /* leads to the site's landing, not through its slot */
+	bool guarded;                      /* an indirect jump to the body needs a landing of its own */
 	bool unprepared;                   /* the jump is written over instructions, which are executed elsewhere */
 	bool breakpoint;                   /* all of it: that takes a breakpoint meanwhile; else its first byte alone */
 	uint8_t old_prefix[HP_PREFIX_MAX]; /* what is there now */
@@ -56,13 +70,17 @@ enum hp_entry_kind {
 enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, const uint8_t *at,
                                       struct hp_entry *ret_entry);
 
+/* How many bytes at an entry the tables for unwinding may leave out: `at` as above. */
+size_t hp_arch_entry_gap(const uint8_t *at);
+
 /* The plan for an entry that is not prepared: `at` as above. False where the instruction set has no such way. */
 bool hp_arch_entry_over(const uint8_t *at, struct hp_entry *ret_entry);
 
 /* Where the jump leads if only its first byte is written; 0 where that changes nothing. */
 uintptr_t hp_arch_entry_pun(const struct hp_entry *plan, uintptr_t entry);
 
-/* Fills new_prefix, or new_jump, for an entry at address `entry`; false when slot or landing are out of its reach. */
+/* Fills what of new_prefix and new_jump depends on where the entry lies; false when slot or landing are out of its
+ * reach. */
 bool hp_arch_entry_aim(struct hp_entry *plan, uintptr_t entry, uintptr_t slot, uintptr_t landing);
 
 /* If the code at `address` is a procedure linkage table stub, the address of the word it jumps through, else 0. `code`
@@ -78,14 +96,13 @@ bool hp_arch_may_jump_out(const uint8_t *code, size_t size);
 
 /* -- Generated code: see near.h for the picture ------------------------------------------------------------------ */
 
-/* Per site, at fixed offsets in its HP_CELL_CODE bytes: */
-enum {
-	HP_CELL_CODE = 64,
-	HP_CELL_LANDING = 0, /* jump through the slot */
-	HP_CELL_BODY = 16,   /* jump to the original body, as an indirect jump may */
-	HP_CELL_BODY_END = 32,
-	HP_CELL_STUB = 32, /* hand the site to hp_gate_enter */
-};
+/* machine.h, of a site's HP_CELL_CODE bytes:
+ *
+ *     HP_CELL_LANDING        jump through the slot
+ *     HP_CELL_LANDING_READ   its one instruction that has the slot's word in a register, as an offset; 0: it has none
+ *     HP_CELL_BODY, _END     jump to the original body, as an indirect jump may
+ *     HP_CELL_STUB           hand the site to hp_gate_enter
+ */
 
 /* The words a cell's code uses, each the address of a variable. */
 struct hp_cell_words {
@@ -123,8 +140,8 @@ void hp_arch_trap_resume(ucontext_t *context, uintptr_t address);
 /* Whether the thread's return addresses are kept twice, by the processor (CET shadow stacks). */
 bool hp_arch_shadow_stack(void);
 
-/* A closure's landing stores `context` in the thread-local at thread pointer + tls_offset and jumps to `body`. */
-enum { HP_CLOSURE_CODE = 64 };
+/* A closure's landing, HP_CLOSURE_CODE bytes, stores `context` in the thread-local at thread pointer + tls_offset and
+ * jumps to `body`. */
 void hp_arch_closure_fill(uint8_t *code, uintptr_t context, uintptr_t body, ptrdiff_t tls_offset);
 ptrdiff_t hp_arch_tls_offset(const void *thread_local_variable);
 
@@ -132,32 +149,11 @@ ptrdiff_t hp_arch_tls_offset(const void *thread_local_variable);
  *
  * hp_gate_enter is where stubs jump to: everything is as the caller left it for the function, but for the scratch
  * register that holds the site. It saves every register that may hold an argument, calls hp_gate_arrive, restores them
- * and jumps where that says. */
-struct hp_gate_frame {
-	uintptr_t rbx, r12, r13, r14, r15; /* callee-saved registers, for unwinding from here */
-	uintptr_t r10, r9, r8, rdi, rsi, rdx, rcx, rax;
-	uintptr_t rbp;
-	uintptr_t return_address; /* its address is the stack pointer at the function's entry */
-};
+ * and jumps where that says. machine.h has struct hp_gate_frame: what was saved for unwinding from there, and last
+ * return_address, as the caller left it. The frame's end is the stack pointer at the function's entry, less what a call
+ * pushes. */
 extern void hp_gate_enter(void);
 void hp_arch_gate_init(void); /* before the first gate closes */
-
-/* Its number in ELF files (e_machine). */
-#if defined(__x86_64__)
-enum { HP_ARCH_MACHINE = 62 };
-#else
-enum { HP_ARCH_MACHINE = 183 };
-#endif
-
-/* Tells the processor that the thread waits in a loop. */
-static inline void hp_arch_pause(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 /* futex(FUTEX_WAIT_PRIVATE) on word as the gate waits: a thread blocked in it has hp_gate_waiting as its instruction
  * pointer, one that was interrupted there by a signal hp_gate_calling, and `frame` lies at its stack pointer. */
@@ -169,25 +165,25 @@ extern const char hp_gate_calling[], hp_gate_waiting[];
 /* Of the caller whose frame lies at `address`; `frame` may be a copy of it. */
 void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, uintptr_t address, struct hp_regs *ret_regs);
 /* Of the calling function itself, while it has not returned: saved by the first, understood by the second. */
-struct hp_saved_regs {
-	uintptr_t rbx, rbp, r12, r13, r14, r15, sp, ip;
-};
 void hp_arch_regs_save(struct hp_saved_regs *ret_saved);
 void hp_arch_regs_from_saved(const struct hp_saved_regs *saved, struct hp_regs *ret_regs);
 
 void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_regs);
 void hp_arch_regs_from_pair(uintptr_t ip, uintptr_t sp, struct hp_regs *ret_regs); /* the others unknown */
-/* The state of a function at its entry, before its first instruction: one return address on the stack. Steps out. */
+/* The state of a function at its entry, before its first instruction. Steps out. */
 bool hp_arch_regs_leave_entry(struct hp_regs *regs, hp_cfi_read read, void *arg);
+/* If the frame is that of the code that handlers return to, steps to what the signal interrupted: false if not. */
+bool hp_arch_regs_leave_signal(struct hp_regs *regs, hp_cfi_read read, void *arg);
 
-/* A signal frame, in words, the first of which holds the restorer's address: whether it is one, as far as can be seen,
- * and what was interrupted. */
-enum { HP_SIGFRAME_WORDS = 25 };
+/* Signal frames are found on a stack by a word that each of them has, the mark: restorer is where handlers return to
+ * (0 if not known). HP_SIGFRAME_WORDS words, of which HP_SIGFRAME_BEFORE lie before the mark: whether they are of a
+ * signal frame, as far as can be seen, and what was interrupted. */
+uintptr_t hp_arch_signal_mark(uintptr_t restorer);
 bool hp_arch_signal_frame(const uintptr_t words[HP_SIGFRAME_WORDS], uintptr_t *ret_ip, uintptr_t *ret_sp);
 
 /* If the signal interrupted a blocking system call that the kernel will not restart, makes the thread execute it again
- * when the handler returns. The number of the call stands in one of the instructions before it; where it does not,
- * false. */
+ * when the handler returns. What the kernel has overwritten (the number of the call, or its first argument) stands in
+ * one of the instructions before it; where it does not, false. */
 bool hp_arch_restart_syscall(ucontext_t *context);
 
 /* -- A thread of another process, stopped (ptrace(2)) --------------------------------------------------------------

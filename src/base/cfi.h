@@ -17,11 +17,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HP_REG_COUNT = 17, HP_REG_SP = 7, HP_REG_IP = 16 }; /* DWARF numbers, x86-64 psABI figure 3.36 */
+#include "machine.h"
 
 struct hp_regs {
 	uintptr_t value[HP_REG_COUNT];
-	uint32_t known; /* bit n: value[n] holds */
+	uint64_t known; /* bit n: value[n] holds */
 	bool exact_ip;  /* the instruction pointer of an interrupted frame, not a return address */
 };
 
@@ -57,6 +57,9 @@ struct hp_fde {
 /* Indexes .eh_frame [begin, end) into cfi->index with memory from malloc: for images without a header. False when
  * memory is out or the section makes no sense. */
 bool hp_cfi_index(struct hp_cfi *cfi, const uint8_t *begin, const uint8_t *end);
+
+/* Whether a thread that stands at pc, in fde, has its return address in memory, above its stack pointer. */
+bool hp_cfi_return_stored(const struct hp_fde *fde, uintptr_t pc);
 
 /* The entry that covers pc; false when none does. */
 bool hp_cfi_find(const struct hp_cfi *cfi, uintptr_t pc, struct hp_fde *ret_fde);

@@ -191,6 +191,8 @@ static void execute_extended(struct machine *m, struct hp_cursor *c, uint8_t opc
 		reg = hp_take_uleb(c);
 		rule_set(m, reg, RULE_EXPRESSION, (intptr_t)skip_block(c));
 		break;
+	case 0x2d: /* AARCH64_negate_ra_state: hp_code_mask knows what a signed return address looks like */
+		break;
 	case 0x2e: /* GNU_args_size */
 		hp_take_uleb(c);
 		break;
@@ -421,15 +423,24 @@ static bool find_cfa(const struct hp_cfi *cfi, const struct row *row, const stru
 	return regs->known >> row->cfa_register & 1;
 }
 
+bool hp_cfi_return_stored(const struct hp_fde *fde, uintptr_t pc)
+{
+	struct machine m;
+	if (!row_at(fde, pc, &m) || fde->return_column != HP_REG_RETURN)
+		return false;
+	return m.row.rules[HP_REG_RETURN].kind == RULE_OFFSET || m.row.rules[HP_REG_RETURN].kind == RULE_AT_EXPRESSION;
+}
+
 enum hp_cfi_step hp_cfi_step(const struct hp_cfi *cfi, const struct hp_fde *fde, struct hp_regs *regs, hp_cfi_read read,
                              void *arg)
 {
 	struct machine m;
 	/* A return address may be the first byte behind the function: the rules are those of the call before it. */
 	uintptr_t pc = regs->value[HP_REG_IP] - (regs->exact_ip ? 0 : 1);
-	if (!row_at(fde, pc, &m) || fde->return_column != HP_REG_IP)
+	if (!row_at(fde, pc, &m) || fde->return_column != HP_REG_RETURN)
 		return HP_CFI_LOST;
-	if (m.row.rules[HP_REG_IP].kind == RULE_UNDEFINED)
+	enum rule_kind return_rule = m.row.rules[HP_REG_RETURN].kind;
+	if (return_rule == RULE_UNDEFINED)
 		return HP_CFI_OUTERMOST;
 	struct step s = {cfi, regs, 0, read, arg};
 	if (!find_cfa(cfi, &m.row, regs, read, arg, &s.cfa))
@@ -437,13 +448,18 @@ enum hp_cfi_step hp_cfi_step(const struct hp_cfi *cfi, const struct hp_fde *fde,
 	struct hp_regs next = {.known = 0};
 	for (unsigned reg = 0; reg < HP_REG_COUNT; reg++)
 		if (apply_rule(&s, &m.row.rules[reg], reg, &next.value[reg]))
-			next.known |= 1u << reg;
+			next.known |= UINT64_C(1) << reg;
 	if (m.row.rules[HP_REG_SP].kind == RULE_SAME) { /* by the psABI the CFA is the caller's stack pointer */
 		next.value[HP_REG_SP] = s.cfa;
-		next.known |= 1u << HP_REG_SP;
+		next.known |= UINT64_C(1) << HP_REG_SP;
 	}
-	if (!(next.known >> HP_REG_IP & 1) || m.row.rules[HP_REG_IP].kind == RULE_SAME)
+	if (!(next.known >> HP_REG_RETURN & 1))
 		return HP_CFI_LOST;
+	/* Where it is where the call left it, the call must be the last thing that happened. */
+	if (return_rule == RULE_SAME && (HP_RETURN_ON_STACK || !regs->exact_ip))
+		return HP_CFI_LOST;
+	next.value[HP_REG_IP] = next.value[HP_REG_RETURN] & hp_code_mask();
+	next.known |= UINT64_C(1) << HP_REG_IP;
 	next.exact_ip = fde->signal_frame;
 	*regs = next;
 	return next.value[HP_REG_IP] ? HP_CFI_STEPPED : HP_CFI_OUTERMOST;

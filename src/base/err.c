@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int hp_err_set(struct hp_err *err, int code, const char *format, ...)
+int hp_err_fill(struct hp_err *err, int code, const char *format, ...)
 {
 	if (err) {
 		va_list args;
@@ -16,7 +16,7 @@ int hp_err_set(struct hp_err *err, int code, const char *format, ...)
 	return code;
 }
 
-int hp_err_system(struct hp_err *err, int code, int number, const char *format, ...)
+int hp_err_fill_system(struct hp_err *err, int code, int number, const char *format, ...)
 {
 	if (err) {
 		va_list args;
@@ -24,6 +24,7 @@ int hp_err_system(struct hp_err *err, int code, int number, const char *format, 
 		vsnprintf(err->text, sizeof(err->text), format, args);
 		va_end(args);
 		size_t used = strlen(err->text);
+		/* NOLINTNEXTLINE(concurrency-mt-unsafe): known numbers are constant texts, others each thread's own */
 		snprintf(err->text + used, sizeof(err->text) - used, ": %s", strerror(number));
 		err->code = code;
 	}

@@ -64,10 +64,10 @@ static const struct hp_inspector *try_load(const char *path)
 /* Beside the library (or the program that holds it), as in a build folder; then where it is installed. */
 static const struct hp_inspector *search(void)
 {
-	char path[4096];
 	Dl_info info;
 	const struct hp_inspector *found = NULL;
 	if (dladdr((void *)hp_inspector_load, &info) && info.dli_fname) {
+		char path[4096];
 		const char *slash = strrchr(info.dli_fname, '/');
 		int folder = slash ? (int)(slash - info.dli_fname) : 0;
 		if (slash && snprintf(path, sizeof(path), "%.*s/" PLUGIN, folder, info.dli_fname) < (int)sizeof(path))

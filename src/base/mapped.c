@@ -143,11 +143,40 @@ static void read_headers(struct hp_mapped *image, const struct dl_phdr_info *inf
 
 /* -- The list ---------------------------------------------------------------------------------------------------- */
 
+static const struct hp_span *hidden;
+static size_t n_hidden;
+static bool must_refresh;
+
+void hp_mapped_hide(const struct hp_span *ranges, size_t n)
+{
+	hidden = ranges;
+	n_hidden = n;
+	must_refresh = true;
+}
+
+struct hp_span hp_mapped_memory(void)
+{
+	const struct hp_mapped_list *list = atomic_load(&published);
+	uintptr_t low = list ? (uintptr_t)list->images : 0;
+	return (struct hp_span){low, list ? low + list->n * sizeof(*list->images) : 0};
+}
+
+static bool is_hidden(const struct dl_phdr_info *info)
+{
+	for (size_t i = 0; i < n_hidden; i++)
+		if ((uintptr_t)info->dlpi_phdr >= hidden[i].low && (uintptr_t)info->dlpi_phdr < hidden[i].high)
+			return true;
+	return false;
+}
+
 static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size;
 	struct hp_mapped_list *list = arg;
-	struct hp_mapped *grown = realloc(list->images, (list->n + 1) * sizeof(*grown));
+	if (is_hidden(info))
+		return 0;
+	struct hp_mapped *grown =
+		hp_memory_grow(list->images, list->n * sizeof(*grown), (list->n + 1) * sizeof(*grown));
 	if (!grown)
 		return -1;
 	list->images = grown;
@@ -163,6 +192,7 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 	if (!image->path)
 		return -1;
 	const char *slash = strrchr(image->path, '/');
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the list has it */
 	image->name = program ? "the program" : slash ? slash + 1 : image->path;
 	list->n++;
 	list->adds = info->dlpi_adds;
@@ -257,7 +287,7 @@ int hp_mapped_refresh(struct hp_mapped_list **ret_old, struct hp_err *err)
 {
 	struct hp_mapped_list *old = atomic_load(&published), now = {0};
 	dl_iterate_phdr(read_counts, &now);
-	if (old && old->adds == now.adds && old->subs == now.subs && old->links == links) {
+	if (old && !must_refresh && old->adds == now.adds && old->subs == now.subs && old->links == links) {
 		*ret_old = NULL;
 		return 0;
 	}
@@ -268,6 +298,7 @@ int hp_mapped_refresh(struct hp_mapped_list **ret_old, struct hp_err *err)
 	}
 	qsort(list->images, list->n, sizeof(*list->images), compare);
 	atomic_store(&published, list);
+	must_refresh = false;
 	*ret_old = old;
 	return 0;
 }
@@ -281,7 +312,7 @@ void hp_mapped_free(void *list)
 		free(l->images[i].cfi.index);
 		free(l->images[i].path);
 	}
-	free(l->images);
+	hp_memory_forget(l->images, l->n * sizeof(*l->images));
 	free(l);
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/cfi.h"
 #include "base/err.h"
+#include "base/memory.h"
 #include "base/readers.h"
 
 enum { HP_SEGMENTS_MAX = 12 };
@@ -74,6 +75,13 @@ void hp_mapped_remove(struct hp_linked *linked);
 
 /* The name of the linked code's function at address, or NULL. Async-signal-safe. */
 const struct hp_linked_name *hp_linked_name_at(const struct hp_linked *linked, uintptr_t address);
+
+/* From the next refresh on, images that begin in one of the ranges are not listed: they are about to be unloaded. The
+ * array is kept until another takes its place; n 0: none. That refresh makes a new snapshot whatever has happened. */
+void hp_mapped_hide(const struct hp_span *ranges, size_t n);
+
+/* The memory of the snapshot in force, whose addresses are nobody's need for an image. */
+struct hp_span hp_mapped_memory(void);
 
 /* The images that were there at the last refresh. Async-signal-safe, like all below. */
 const struct hp_mapped *hp_mapped_find(uintptr_t address); /* NULL where none is */

@@ -19,6 +19,11 @@ void hp_readers_leave(void)
 	atomic_fetch_sub(&inside, 1);
 }
 
+bool hp_readers_none(void)
+{
+	return atomic_load(&inside) == 0;
+}
+
 void hp_readers_reset(void)
 {
 	static const pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;

@@ -10,6 +10,8 @@
 #ifndef HP_BASE_READERS_H
 #define HP_BASE_READERS_H
 
+#include <stdbool.h>
+
 void hp_readers_enter(void);
 void hp_readers_leave(void);
 
@@ -22,6 +24,9 @@ struct hp_retired {
 /* Frees memory with `destroy` now or later. The pointer must not be reachable for new readers any more. Never while
  * callers are held. NULL memory only tries what is left from before. */
 void hp_readers_retire(struct hp_retired *memory, void (*destroy)(void *memory));
+
+/* Whether no reader is inside in this moment: whoever comes later loads what is published now. */
+bool hp_readers_none(void);
 
 /* In a child of fork: the parent's other threads, and so its readers, do not exist. */
 void hp_readers_reset(void);

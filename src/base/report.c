@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/inspector.h"
+#include "base/memory.h"
 
 enum { BLOCKERS_MAX = 32, MESSAGE_FRAMES = 6 };
 
@@ -41,7 +42,7 @@ static __thread bool unsaid __attribute__((tls_model("initial-exec")));
 static void destroy(void *arg)
 {
 	struct report *report = arg;
-	free(report->details);
+	hp_memory_forget(report->details, report->error.n_blockers * sizeof(*report->details));
 	free(report);
 }
 
@@ -179,6 +180,21 @@ static void describe_blocker(struct report *report, const struct hotpatch_blocke
 		append(report, blocker->n_frames > MESSAGE_FRAMES ? " < ...)" : ")");
 }
 
+static void forget_details(struct report *report)
+{
+	hp_memory_forget(report->details, report->error.n_blockers * sizeof(*report->details));
+	report->details = NULL;
+	report->error.n_blockers = 0;
+}
+
+void hp_report_forget(void)
+{
+	pthread_once(&once, make_key);
+	struct report *report = has_key ? pthread_getspecific(key) : NULL;
+	if (report)
+		forget_details(report);
+}
+
 int hp_report_obstacles(int code, const struct hp_err *err, const char *truth, const struct hp_obstacle *obstacles,
                         size_t n)
 {
@@ -187,7 +203,7 @@ int hp_report_obstacles(int code, const struct hp_err *err, const char *truth, c
 		unsaid = !report;
 	if (!report)
 		return code;
-	free(report->details);
+	forget_details(report);
 	report->details = n ? calloc(n < BLOCKERS_MAX ? n : BLOCKERS_MAX, sizeof(*report->details)) : NULL;
 	report->error = (struct hotpatch_error){code, report->message, 0, report->blockers};
 	snprintf(report->message, sizeof(report->message), "%s", err->text);

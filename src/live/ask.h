@@ -5,6 +5,7 @@
  *     asker                          thread, in the handler
  *     SENT      --signal-->          scans its own stack
  *                                    out:    OUT, returns
+ *                                    out, and asked to stay: STILL, waits
  *                                    doubt:  writes its registers, HELD, waits
  *     walks its stack, RELEASED -->  returns
  *     deadline: CANCELLED            finds that and returns
@@ -27,7 +28,8 @@
 /* HOTPATCH_ESIGNAL when the program handles the signal. Nothing is installed yet. */
 int hp_ask_prepare(struct hp_err *err) HP_MUST_CHECK;
 
-/* From here to hp_ask_end the threads of the list may be asked about codes. Neither allocates. */
+/* From here to hp_ask_end the threads of the list may be asked about codes; without codes (NULL) whether they have come
+ * to the handler, where they execute a serialising instruction. Neither allocates. */
 void hp_ask_begin(struct hp_threads *threads, const struct hp_codes *codes);
 void hp_ask_end(struct hp_threads *threads);
 
@@ -36,6 +38,8 @@ struct hp_patience {
 	uint64_t deadline; /* CLOCK_MONOTONIC, ns */
 	bool one_look;     /* an answer from everybody is enough, whatever it is */
 	bool gated;        /* callers are held meanwhile: not for those that sleep in the code */
+	bool everyone;     /* those that sleep are asked by signal too: their system calls are executed again */
+	bool still;        /* who was asked and is out stays in the handler until hp_ask_again or hp_ask_end */
 };
 
 /* Asks all threads of the list until everybody is out: then true, which is a proof for the moment at which each was
@@ -46,11 +50,16 @@ bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const 
  * is asked about, and was not asked yet, it need not be. Async-signal-safe. */
 void hp_ask_volunteer(const ucontext_t *context);
 
+/* Whether every thread of the second list is in the first: nobody has come since. */
+bool hp_ask_covers(const struct hp_threads *first, const struct hp_threads *second);
+
 /* Called by who answers, asked or not: has the asker look again. Async-signal-safe. */
 void hp_ask_note_answer(void);
 
 /* Forgets what was found out: somebody has passed the gate since, so it may not be true any more. */
 void hp_ask_again(struct hp_threads *threads);
+
+int hp_ask_signal(void); /* the number of the signal */
 
 /* In a child of fork: no question is open. */
 void hp_ask_reset(void);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "live/ask.h"
+#include "live/barrier.h"
 #include "live/masks.h"
 #include "live/registry.h"
 #include "live/survey.h"
@@ -217,9 +218,9 @@ static int write_first(struct hp_site *site, struct hp_text *text, const uint8_t
 
 static int write_tail(struct hp_site *site, struct hp_text *text, const uint8_t *bytes, struct hp_err *err)
 {
-	site->second_set = true;
+	site->tail_set = true;
 	int error = hp_text_write(text, hp_site_jump(site) + 1, bytes + 1, site->plan.jump_len - 1u, err);
-	site->second_set = error || bytes == site->plan.new_jump;
+	site->tail_set = error || bytes == site->plan.new_jump;
 	return error;
 }
 

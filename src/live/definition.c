@@ -67,9 +67,9 @@ static uintptr_t resolve_stub(uintptr_t stub, const struct hp_mapped *from)
  * stub's word leads back into the table. */
 static uintptr_t follow_linkage(uintptr_t address)
 {
-	uint8_t code[16];
-	uintptr_t word, to;
 	for (int hops = 0; hops < 4; hops++) {
+		uint8_t code[16];
+		uintptr_t word, to;
 		if (!hp_text_read(address, code, sizeof(code)) || !(word = hp_arch_plt_word(code, address)) ||
 		    !hp_memory_read(word, &to, sizeof(to)))
 			break;
@@ -96,6 +96,22 @@ static int refuse_address(uintptr_t address, const char *name, struct hp_err *er
 	                  (unsigned long)address, image->name);
 }
 
+/* The entry of .eh_frame that covers an address. Compilers leave the no-operations of a prepared entry out on some
+ * instruction sets. */
+static bool find_function(uintptr_t address, struct hp_fde *ret_fde)
+{
+	uint8_t at[HP_ENTRY_AFTER];
+	struct hp_fde fde;
+	if (hp_mapped_function(address, ret_fde))
+		return true;
+	size_t gap = hp_text_read(address, at, sizeof(at)) ? hp_arch_entry_gap(at) : 0;
+	if (gap == 0 || !hp_mapped_function(address + gap, &fde) || fde.begin != address + gap)
+		return false;
+	fde.begin = address;
+	*ret_fde = fde;
+	return true;
+}
+
 int hp_function_entry(hotpatch_any fn, const char *name, uintptr_t *ret_entry, struct hp_err *err)
 {
 	struct hp_fde fde;
@@ -110,7 +126,7 @@ int hp_function_entry(hotpatch_any fn, const char *name, uintptr_t *ret_entry, s
 	const struct hp_mapped *image = hp_mapped_find(entry);
 	if (!image || !hp_mapped_is_code(image, entry))
 		return refuse_address(entry, name, err);
-	if (!hp_cfi_find(&image->cfi, entry, &fde))
+	if (!find_function(entry, &fde))
 		return hp_err_set(
 			err, HOTPATCH_ENOTFUNC,
 			"'%s' (%#lx in %s) has no entry in .eh_frame, so where it begins and ends is not known; compile "
@@ -188,7 +204,12 @@ int hp_function_parts(uintptr_t entry, const char *name, const struct hotpatch_m
                       struct hp_err *err)
 {
 	struct hp_fde fde;
-	if (!hp_mapped_function(entry, &fde))
+	const struct hp_site *site = hp_site_at(entry);
+	if (site) { /* its entry may not look like one any more */
+		*ret_parts = site->original.parts;
+		return 0;
+	}
+	if (!find_function(entry, &fde))
 		return hp_err_set(err, HOTPATCH_ENOTFUNC, "'%s' has no entry in .eh_frame", name);
 	ret_parts->v[0].low = fde.begin;
 	ret_parts->v[0].high = fde.end;
@@ -263,7 +284,8 @@ int hp_definition_new(hotpatch_any body, const struct hp_named *named, struct hp
 		hp_definition_free(definition);
 		return error;
 	}
-	hp_mapped_pin(entry);
+	if (!(definition->library = hp_loaded_hold(entry)))
+		hp_mapped_pin(entry);
 	definition->body = entry;
 	definition->refs = 1;
 	enlist(definition);
@@ -331,8 +353,9 @@ void hp_definition_free(struct hp_definition *definition)
 		return;
 	delist(definition);
 	hp_landing_free(definition->landing);
+	hp_loaded_release(definition->library);
 	free(definition->name);
-	free(definition);
+	hp_memory_forget(definition, sizeof(*definition));
 }
 
 /* -- What lies beneath ------------------------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/loaded.h"
 #include "live/stacks.h"
 
 enum { HP_PARTS_MAX = 8 };
@@ -35,6 +36,7 @@ struct hp_definition {
 	uintptr_t landing; /* 0: no context */
 	void *context;
 	void (*destroy)(void *);
+	struct hp_loaded *library; /* held: the library that the code lies in, if the runtime loaded it */
 	unsigned refs;
 	struct hp_definition *next;           /* in its site's list of lingering ones */
 	struct hp_definition *before, *after; /* in the list of all */

@@ -216,9 +216,7 @@ uint32_t hp_gate_spinners(void)
 
 uint32_t hp_gate_begin(void)
 {
-	uint32_t number = number_now() + 1;
-	if (number == 0)
-		number = 1; /* 0 is no transition's */
+	uint32_t last = number_now(), number = last < UINT32_MAX ? last + 1 : 1; /* 0 is no transition's */
 	atomic_store(&gate, make_word(number, PASS));
 	return number;
 }

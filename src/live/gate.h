@@ -62,8 +62,8 @@ size_t hp_gate_arrivals(int tids[HP_ARRIVALS_MAX]);
 bool hp_gate_decide(uint32_t passes); /* CLOSED -> DECIDED unless somebody passed since */
 void hp_gate_open(void);              /* -> OPEN; callers go on */
 
-/* Whether a caller at the gate is active in the codes, beneath its frame, which lies at `address`; `frame` may be a copy.
- * walk as in hp_stack_walk. Async-signal-safe. */
+/* Whether a caller at the gate is active in the codes, beneath its frame, which lies at `address`; `frame` may be a
+ * copy. walk as in hp_stack_walk. Async-signal-safe. */
 enum hp_answer hp_gate_look(const struct hp_codes *codes, const struct hp_gate_frame *frame, uintptr_t address,
                             uintptr_t top, struct hp_walk *walk);
 

@@ -1,24 +1,13 @@
 #include "live/library.h"
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <link.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/inspector.h"
+#include "base/loaded.h"
 #include "base/mapped.h"
-
-#pragma weak dlopen
-#pragma weak dlclose
-#pragma weak dlerror
-#pragma weak dlinfo
 
 /* A shared object on its way in: checked, matched, loaded. */
 struct library {
@@ -26,8 +15,7 @@ struct library {
 	const char *name; /* as the caller gave it */
 	struct hp_module module;
 	const struct hp_inspector *inspector;
-	void *handle;
-	uintptr_t bias;
+	struct hp_loaded *loaded; /* last */
 	struct hp_pairs pairs;
 };
 
@@ -37,19 +25,14 @@ struct manner {
 	bool unchecked, unprepared;
 };
 
-/* Libraries that were loaded: never closed again. Protected by the registry. */
-struct loaded {
-	struct loaded *next;
-	char *path;
-	dev_t device;
-	ino_t inode;
-	struct timespec modified;
-	off_t size;
-	uintptr_t bias;
-	struct hotpatch *patch; /* what hotpatch_load applied from it, or NULL */
+/* What hotpatch_load has applied, and not reverted yet: the newest first. Protected by the turn. */
+struct applied {
+	struct applied *next;
+	char *path; /* absolute */
+	struct hotpatch *patch;
 };
 
-static struct loaded *all_loaded;
+static struct applied *all_applied;
 
 /* -- Opening ----------------------------------------------------------------------------------------------------- */
 
@@ -176,6 +159,7 @@ static int pair_one(struct library *library, struct hp_site *site, bool unchecke
 	if (!error)
 		error = match_in_library(library, &wanted, &found, err);
 	if (!error && !unchecked)
+		/* cppcheck-suppress uninitStructMember; it was found */
 		error = compare_types(library, site, found.value, err);
 	return error ? error : pairs_add(&library->pairs, site, &found, err);
 }
@@ -194,14 +178,6 @@ struct search {
 	char list[512];
 	struct hp_err refusal; /* of a function of that name that cannot be patched */
 };
-
-static bool is_patch_library(const struct hp_mapped *image)
-{
-	for (const struct loaded *l = all_loaded; l; l = l->next)
-		if (l->bias == image->bias)
-			return true;
-	return false;
-}
 
 static int try_candidate(const struct hp_symbol *symbol, void *arg)
 {
@@ -227,7 +203,7 @@ static int search_image(const struct hp_mapped *image, void *arg)
 	struct hp_query query = {.name = *s->wanted->path ? NULL : s->wanted->name,
 	                         .path = *s->wanted->path ? s->wanted->path : NULL};
 	struct hp_module module = hp_module_of(image);
-	if (!*image->path || strncmp(image->path, "linux-vdso", 10) == 0 || is_patch_library(image))
+	if (!*image->path || strncmp(image->path, "linux-vdso", 10) == 0 || hp_loaded_is_bias(image->bias))
 		return 0;
 	s->image = image;
 	(void)s->library->inspector->functions(&module, &query, try_candidate, s,
@@ -260,7 +236,6 @@ static int find_in_program(const struct library *library, const struct hp_symbol
 struct marked {
 	struct hp_symbol *v;
 	size_t n;
-	bool overflow;
 };
 
 static int collect(const struct hp_symbol *symbol, void *arg)
@@ -290,6 +265,7 @@ static int pair_all(struct library *library, const struct manner *manner, struct
 {
 	struct marked marked = {.n = 0};
 	struct hp_query query = {.marked = true};
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): library_open has succeeded, and set it */
 	int error = library->inspector->functions(&library->module, &query, collect, &marked, err);
 	if (error == HOTPATCH_ENOMEM)
 		hp_err_set(err, error, "no memory for the functions of '%s'", library->name);
@@ -309,121 +285,10 @@ static int pair_all(struct library *library, const struct manner *manner, struct
 
 /* -- Loading ----------------------------------------------------------------------------------------------------- */
 
-static bool copy_file(int from, int to)
-{
-	char buffer[16384];
-	ssize_t got;
-	while ((got = read(from, buffer, sizeof(buffer))) > 0)
-		if (write(to, buffer, (size_t)got) != got)
-			return false;
-	return got == 0;
-}
-
-/* "/proc/self/fd/5", spelt differently each time: the dynamic linker goes by the name before it looks at the file. */
-static void spell_descriptor(int fd, unsigned spelling, char *name, size_t size)
-{
-	size_t used = (size_t)snprintf(name, size, "/proc/self");
-	for (; spelling && used + 32 < size; spelling >>= 1)
-		used += (size_t)snprintf(name + used, size - used, spelling & 1 ? "/." : "/");
-	snprintf(name + used, size - used, "/fd/%d", fd);
-}
-
-/* A file of the name or the identity of one that is loaded is, to the dynamic linker, the one it has: a copy without a
- * name is another. */
-static void *load_copy(const char *path)
-{
-	static unsigned copies;
-	char name[160];
-	void *handle = NULL;
-	int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("hotpatch", MFD_CLOEXEC);
-	if (from >= 0 && to >= 0 && copy_file(from, to)) {
-		spell_descriptor(to, ++copies, name, sizeof(name));
-		handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-	}
-	if (from >= 0)
-		close(from);
-	if (to >= 0)
-		close(to);
-	return handle;
-}
-
-static bool same_file(const struct loaded *loaded, const struct stat *status)
-{
-	return loaded->device == status->st_dev && loaded->inode == status->st_ino;
-}
-
-static bool same_content(const struct loaded *loaded, const struct stat *status)
-{
-	return same_file(loaded, status) && loaded->size == status->st_size &&
-	       loaded->modified.tv_sec == status->st_mtim.tv_sec && loaded->modified.tv_nsec == status->st_mtim.tv_nsec;
-}
-
-static void *load(const struct library *library, const struct stat *status)
-{
-	for (const struct loaded *l = all_loaded; l; l = l->next)
-		if (same_content(l, status))
-			break;
-		else if (same_file(l, status) || strcmp(l->path, library->path) == 0)
-			return load_copy(library->path);
-	return dlopen(library->path, RTLD_NOW | RTLD_LOCAL);
-}
-
-/* The entry of the image if it was loaded before, taken off the list. */
-static struct loaded *recall(const struct library *library)
-{
-	for (struct loaded **at = &all_loaded; *at; at = &(*at)->next) {
-		struct loaded *entry = *at;
-		if (entry->bias == library->bias && !entry->patch && strcmp(entry->path, library->path) == 0) {
-			*at = entry->next;
-			return entry;
-		}
-	}
-	return NULL;
-}
-
-/* First in the list: load_as_patch relies on that. */
-static int remember(const struct library *library, const struct stat *status, struct hp_err *err)
-{
-	struct loaded *entry = recall(library);
-	if (!entry && (entry = calloc(1, sizeof(*entry))) && !(entry->path = strdup(library->path))) {
-		free(entry);
-		entry = NULL;
-	}
-	if (!entry)
-		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to remember library '%s'", library->name);
-	entry->device = status->st_dev;
-	entry->inode = status->st_ino;
-	entry->modified = status->st_mtim;
-	entry->size = status->st_size;
-	entry->bias = library->bias;
-	entry->next = all_loaded;
-	all_loaded = entry;
-	return 0;
-}
-
-static int library_load(struct library *library, struct hp_err *err)
-{
-	struct stat status;
-	struct link_map *map;
-	if (stat(library->path, &status) != 0)
-		return hp_err_system(err, HOTPATCH_ENOFILE, errno, "library '%s' cannot be opened", library->name);
-	library->handle = load(library, &status);
-	if (!library->handle || dlinfo(library->handle, RTLD_DI_LINKMAP, &map) != 0) {
-		const char *why = dlerror();
-		return hp_err_set(err, HOTPATCH_ELOAD, "library '%s' cannot be loaded: %s", library->name,
-		                  why ? why : "the dynamic linker does not say why");
-	}
-	library->bias = map->l_addr;
-	int error = remember(library, &status, err);
-	if (error)
-		dlclose(library->handle);
-	return error;
-}
-
 static int pair_define(const struct library *library, const struct hp_pair *pair, const struct hotpatch_marks *marks,
                        struct hp_definition **ret_definition, struct hp_err *err)
 {
-	hotpatch_any body = (hotpatch_any)(library->bias + pair->value);
+	hotpatch_any body = (hotpatch_any)(library->loaded->images[0].bias + pair->value);
 	return hp_definition_new(body, &(struct hp_named){pair->name, marks, false, NULL}, ret_definition, err);
 }
 
@@ -460,13 +325,14 @@ static int fill(struct hotpatch *patch, struct library *library, const char *pat
 	if (!error)
 		error = pair_all(library, manner, err);
 	if (!error)
-		error = library_load(library, err);
+		error = hp_loaded_open(library->path, library->name, &library->loaded, err);
 	if (!error)
 		error = reenter_registry(err);
 	return error ? error : add_pairs(patch, library, manner->marks, err);
 }
 
-static int fill_from(struct hotpatch *patch, const char *path, const struct manner *manner, struct hp_err *err)
+static int fill_from(struct hotpatch *patch, const char *path, const struct manner *manner, char **ret_absolute,
+                     struct hp_err *err)
 {
 	struct library library = {.path = NULL};
 	int error = hp_registry_enter(err);
@@ -474,6 +340,10 @@ static int fill_from(struct hotpatch *patch, const char *path, const struct mann
 		return error;
 	error = fill(patch, &library, path, manner, err);
 	hp_registry_leave();
+	if (!error && ret_absolute) {
+		*ret_absolute = library.path;
+		library.path = NULL;
+	}
 	library_close(&library);
 	return error;
 }
@@ -492,7 +362,7 @@ int hotpatch_replace_lib_at(struct hotpatch *patch, const struct hotpatch_marks 
 		error = hp_err_set(&session.err, HOTPATCH_ESTATE,
 		                   "patch '%s' is applied; revert it before it is changed", patch->name);
 	if (!error)
-		error = fill_from(patch, path, &(struct manner){marks, session.unchecked, session.unprepared},
+		error = fill_from(patch, path, &(struct manner){marks, session.unchecked, session.unprepared}, NULL,
 		                  &session.err);
 	return hp_session_end(&session, error);
 }
@@ -511,7 +381,7 @@ static int define_one(struct library *library, const char *path, const struct ma
 	if (!error)
 		error = pair_one(library, site, manner->unchecked, err);
 	if (!error)
-		error = library_load(library, err);
+		error = hp_loaded_open(library->path, library->name, &library->loaded, err);
 	if (!error)
 		error = reenter_registry(err);
 	return error ? error : pair_define(library, &library->pairs.v[0], manner->marks, ret_definition, err);
@@ -537,32 +407,46 @@ int hotpatch_lib_at(const struct hotpatch_marks *marks, const char *name, hotpat
 	return hp_session_end(&session, error);
 }
 
-/* The newest library of that path from which a patch is applied. */
-static struct loaded *find_applied(const char *path)
+/* The newest patch from that path. */
+static struct applied **find_applied(const char *path)
 {
 	char *absolute = path ? realpath(path, NULL) : NULL;
 	const char *wanted = absolute ? absolute : path; /* the file may be gone */
-	struct loaded *found = NULL;
-	for (struct loaded *l = all_loaded; wanted && l && !found; l = l->next)
-		if (l->patch && (strcmp(l->path, wanted) == 0 || strcmp(l->patch->name, path) == 0))
-			found = l;
+	struct applied **at = &all_applied;
+	while (*at && strcmp((*at)->path, wanted) != 0 && strcmp((*at)->patch->name, path) != 0)
+		at = &(*at)->next;
 	free(absolute);
-	return found;
+	return at;
+}
+
+static void applied_free(struct applied *applied)
+{
+	if (applied)
+		free(applied->path);
+	free(applied);
 }
 
 static int load_as_patch(const char *path, const struct hotpatch_marks *marks, struct hp_session *session)
 {
 	struct hotpatch *patch = hotpatch_new(path ? path : "");
-	if (!patch)
-		return hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory for a patch from '%s'", path);
-	int error = fill_from(patch, path, &(struct manner){marks, session->unchecked, session->unprepared},
-	                      &session->err);
+	struct applied *applied = calloc(1, sizeof(*applied));
+	int error = 0;
+	if (!patch || !applied)
+		error = hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory for a patch from '%s'", path);
+	if (!error)
+		error = fill_from(patch, path, &(struct manner){marks, session->unchecked, session->unprepared},
+		                  &applied->path, &session->err);
 	if (!error)
 		error = hp_patch_apply(patch, session);
-	if (patch->applied)
-		all_loaded->patch = patch; /* the library that was loaded last */
-	else
+	if (patch && patch->applied) {
+		applied->patch = patch;
+		applied->next = all_applied;
+		all_applied = applied;
+		return error;
+	}
+	if (patch)
 		hp_patch_destroy(patch, session);
+	applied_free(applied);
 	return error;
 }
 
@@ -578,17 +462,20 @@ int hotpatch_load_at(const struct hotpatch_marks *marks, const char *path, const
 int hotpatch_unload_with(const char *path, const struct hotpatch_options *options)
 {
 	struct hp_session session;
-	struct loaded *found = NULL;
+	struct applied **at = NULL, *found = NULL;
 	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error && !path)
 		error = hp_err_set(&session.err, HOTPATCH_EINVAL, "the library's path is NULL");
-	if (!error && !(found = find_applied(path)))
+	if (!error && (at = find_applied(path)))
+		found = *at;
+	if (!error && !found)
 		error = hp_err_set(&session.err, HOTPATCH_ESTATE, "no patch from '%s' is applied", path);
 	if (!error)
 		error = hp_patch_revert(found->patch, &session);
 	if (found && !found->patch->applied) {
 		hp_patch_destroy(found->patch, &session);
-		found->patch = NULL;
+		*at = found->next;
+		applied_free(found);
 	}
 	return hp_session_end(&session, error);
 }

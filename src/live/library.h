@@ -3,7 +3,7 @@
  *   path --open--> checked file --match--> pairs (site, function in the file) --types--> --dlopen--> definitions
  *
  * Everything that can be refused is refused from the file, before the dynamic linker runs its constructors. A library
- * that was loaded stays mapped: what its functions returned may still point into it.
+ * that was loaded stays mapped until hotpatch_reclaim has found that nothing refers to it (reclaim.c).
  *
  * Names: a function with a namespace path is replaced by the function of that path; one without by the function of its
  * symbol name. hotpatch_load takes all functions the library marks HOTPATCH.

@@ -140,7 +140,7 @@ static void mask_site(const struct hp_site *site, const struct copy *copy)
 	const struct hp_entry *plan = &site->plan;
 	if (site->prefix_set)
 		put_back(copy, site->entry + (uintptr_t)(intptr_t)plan->prefix_at, plan->old_prefix, plan->prefix_len);
-	if (site->redirected || site->second_set || site->trapping)
+	if (site->redirected || site->trapping || site->tail_set)
 		put_back(copy, hp_site_jump(site), plan->old_jump, plan->jump_len);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "code/emulated.h"
 #include "code/text.h"
 
 /* -- Whether it would take a question ---------------------------------------------------------------------------- */
@@ -107,8 +108,10 @@ static bool glimpse_tells(struct hp_thread *thread, const struct hp_glimpse *now
 enum hp_mask hp_thread_mask(const struct hp_threads *threads, struct hp_thread *thread, int signo)
 {
 	enum call call = CALL_NONE;
+	struct hp_glimpse now;
+	if (hp_emulated()) /* what it sleeps in is the emulator's */
+		return read_glimpse(threads, thread->tid, signo, &now) ? HP_MASK_TAKES : HP_MASK_KEEPS;
 	for (int i = 0; i < 3; i++) {
-		struct hp_glimpse now;
 		if (!read_glimpse(threads, thread->tid, signo, &now) || call == CALL_SIGWAIT) {
 			thread->glimpses = 0;
 			return HP_MASK_KEEPS;

@@ -130,7 +130,7 @@ static void settle(struct hp_session *session, const struct hp_wish *wish, const
 static void free_changes(struct hp_change *changes, size_t n)
 {
 	for (size_t i = 0; changes && i < n; i++)
-		free(changes[i].layers);
+		hp_memory_forget(changes[i].layers, changes[i].n_layers * sizeof(struct hp_layer));
 	free(changes);
 }
 
@@ -169,10 +169,10 @@ int hp_wishes_fulfil(const struct hp_wish *wishes, size_t n, struct hp_session *
 	}
 	if (!error)
 		error = hp_transition_run(changes, n, &session->request, session->outcome, err);
-	for (size_t i = 0; i < n && session->outcome->live; i++)
+	for (size_t i = 0; past && i < n && session->outcome->live; i++)
 		settle(session, &wishes[i], past[i].layers, past[i].n);
 	for (size_t i = 0; past && i < n; i++)
-		free(past[i].layers);
+		hp_memory_forget(past[i].layers, past[i].n * sizeof(struct hp_layer));
 	free(past);
 	free_changes(changes, n);
 	return error;
@@ -427,8 +427,8 @@ static int define(const struct body *body, const struct hotpatch_marks *marks, c
 static int prepare_pair(const struct hp_named *named, hotpatch_any fn, const struct body *body,
                         struct hp_site **ret_site, struct hp_definition **ret_definition, struct hp_err *err)
 {
-	int error = named->name ? hp_registry_enter(err)
-	                        : hp_err_set(err, HOTPATCH_EINVAL, "the function's name is NULL");
+	int error =
+		named->name ? hp_registry_enter(err) : hp_err_set(err, HOTPATCH_EINVAL, "the function's name is NULL");
 	if (error)
 		return error;
 	error = find_site(named, fn, ret_site, err);
@@ -547,45 +547,4 @@ int hotpatch_restore_at(const struct hotpatch_marks *marks, const char *name, ho
 	if (!error)
 		error = restore(site, &session);
 	return hp_session_end(&session, error);
-}
-
-/* -- Closures that were replaced while in use
- * --------------------------------------------------------------------------- */
-
-struct reclaim {
-	struct hp_session *session;
-	int in_use;
-};
-
-static int reclaim_site(struct hp_site *site, void *arg)
-{
-	struct reclaim *reclaim = arg;
-	for (struct hp_definition **at = &site->lingering; *at;) {
-		struct hp_definition *definition = *at;
-		if (!hp_definition_is_left(definition, NULL)) {
-			reclaim->in_use += definition->destroy != NULL;
-			at = &definition->next;
-			continue;
-		}
-		*at = definition->next;
-		definition->next = NULL;
-		if (definition->refs == 0)
-			hp_session_discard(reclaim->session, definition);
-	}
-	return 0;
-}
-
-int hotpatch_reclaim(void)
-{
-	struct hp_session session;
-	struct reclaim reclaim = {&session, 0};
-	int error = hp_session_begin(&session, NULL, __builtin_frame_address(0));
-	if (!error)
-		error = hp_registry_enter(&session.err);
-	if (!error) {
-		hp_registry_leave();
-		hp_sites_each(reclaim_site, &reclaim);
-	}
-	error = hp_session_end(&session, error);
-	return error ? error : reclaim.in_use;
 }

@@ -47,11 +47,16 @@ static void turn_give(void)
 	hp_syscall(SYS_futex, (long)&turn, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0, 0, 0);
 }
 
+void hp_registry_lock(void)
+{
+	pthread_mutex_lock(&registry);
+	hp_inspector_lock();
+}
+
 int hp_registry_enter(struct hp_err *err)
 {
 	struct hp_mapped_list *old;
-	pthread_mutex_lock(&registry);
-	hp_inspector_lock();
+	hp_registry_lock();
 	int error = hp_mapped_refresh(&old, err);
 	if (error)
 		hp_registry_leave();
@@ -184,7 +189,7 @@ static void destroy_discarded(struct hp_definition *definition)
 
 void hp_session_close(struct hp_session *session)
 {
-	free(session->outcome);
+	hp_memory_forget(session->outcome, sizeof(*session->outcome));
 	if (session->has_turn)
 		turn_give();
 	destroy_discarded(session->discarded);

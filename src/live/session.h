@@ -40,4 +40,7 @@ void hp_session_discard(struct hp_session *session, struct hp_definition *defini
 int hp_registry_enter(struct hp_err *err) HP_MUST_CHECK;
 void hp_registry_leave(void);
 
+/* The same without the list, which may be of yesterday. */
+void hp_registry_lock(void);
+
 #endif

@@ -8,8 +8,10 @@
 #include "base/inspector.h"
 #include "base/mapped.h"
 #include "code/displaced.h"
+#include "code/jump.h"
 #include "code/pun.h"
 #include "code/unprepared.h"
+#include "live/barrier.h"
 #include "live/registry.h"
 
 /* -- Recognising an entry ---------------------------------------------------------------------------------------- */
@@ -71,12 +73,10 @@ static int plan_unprepared(struct hp_site *site, const struct hp_named *named, s
 
 static int refuse_unprepared(uintptr_t entry, const char *name, struct hp_err *err)
 {
-	return hp_err_set(
-		err, HOTPATCH_ENOTPREPARED,
-		"'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
-		"-fpatchable-function-entry=8,6 (with -fcf-protection: 7,5), or have it patched as it is with "
-		".unprepared",
-		name, hp_mapped_find(entry)->name);
+	return hp_err_set(err, HOTPATCH_ENOTPREPARED,
+	                  "'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
+	                  HP_PREPARE_HINT ", or have it patched as it is with .unprepared",
+	                  name, hp_mapped_find(entry)->name);
 }
 
 static int plan_entry(struct hp_site *site, const struct hp_named *named, struct hp_err *err)
@@ -100,7 +100,7 @@ int hp_site_own_code(uintptr_t entry, const struct hp_named *named, uintptr_t *r
 	struct hp_site *site = hp_site_at(entry);
 	*ret_target = entry;
 	if (!site && read_entry(entry, &plan) == HP_ENTRY_PREPARED) {
-		if (!plan.cet) {
+		if (!plan.guarded) {
 			*ret_target = entry + plan.body_at;
 			return 0;
 		}
@@ -162,7 +162,7 @@ static int site_give_cell(struct hp_site *site, struct hp_err *err)
 	site->original.name = site->name;
 	site->original.is_original = true;
 	site->original.refs = 1;
-	site->original.target = site->plan.cet ? site->cell.code + HP_CELL_BODY : body;
+	site->original.target = site->plan.guarded ? site->cell.code + HP_CELL_BODY : body;
 	atomic_store(site->cell.slot, site->original.target);
 	atomic_store(&site->before, site->original.target);
 	atomic_store(&site->after, site->original.target);
@@ -244,6 +244,8 @@ void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, siz
 		site->layers[i].high = layers[i].definition->parts.v[0].high;
 		site->layers[i].target = layers[i].definition->target;
 	}
+	if (site->layers_capacity > n) /* addresses: base/memory.h */
+		memset(site->layers + n, 0, (site->layers_capacity - n) * sizeof(*layers));
 	site->n_layers = n;
 	atomic_fetch_add(&site->version, 1);
 }
@@ -252,7 +254,7 @@ void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, siz
 
 static bool wants_undo(const struct hp_site *site)
 {
-	return !site->plan.breakpoint && (site->redirected || site->second_set) && site->n_layers == 0;
+	return !site->plan.breakpoint && (site->redirected || site->tail_set) && site->n_layers == 0;
 }
 
 /* The code of an entry: the prefix, perhaps a landing instruction, the jump. */
@@ -281,9 +283,10 @@ static int check_code(struct hp_site *site, const uint8_t *code, void *unused, s
 	(void)unused;
 	const struct hp_entry *plan = &site->plan;
 	const uint8_t *jump = code + plan->jump_at - plan->prefix_at;
-	bool ours = jump[0] == (site->trapping ? hp_arch_breakpoint : plan->old_jump[0]);
-	for (size_t i = 1; i < plan->jump_len; i++)
-		ours &= jump[i] == plan->old_jump[i] || (site->second_set && jump[i] == plan->new_jump[i]);
+	bool ours = site->trapping ? jump[0] == hp_arch_breakpoint
+	                           : hp_jump_agrees(plan, HP_HEAD, jump, plan->old_jump);
+	for (size_t i = HP_JUMP_HEAD; i < HP_JUMP_MAX && i < plan->jump_len; i++)
+		ours &= jump[i] == plan->old_jump[i] || (site->tail_set && jump[i] == plan->new_jump[i]);
 	for (size_t i = 0; i < plan->prefix_len; i++) /* a write may have failed in the middle */
 		ours &= code[i] == plan->old_prefix[i] || code[i] == plan->new_prefix[i];
 	if (ours)
@@ -335,10 +338,8 @@ static int reader_add(struct reader *reader, struct hp_site *site, struct hp_err
 /* Of the entries that are not redirected yet. */
 int hp_sites_check(struct hp_site *const *sites, size_t n, struct hp_err *err)
 {
-	struct reader reader;
+	struct reader reader = {.each = check_code};
 	int error = 0;
-	reader.each = check_code;
-	reader.n = 0;
 	for (size_t i = 0; i < n && !error; i++)
 		if (!sites[i]->redirected)
 			error = reader_add(&reader, sites[i], err);
@@ -351,15 +352,27 @@ static bool wants_jump(const struct hp_site *site)
 	return !site->redirected && !site->plan.breakpoint;
 }
 
-/* Writes one byte of every jump that is not there yet. */
-static int write_jumps(struct hp_site *const *sites, size_t n, size_t byte, struct hp_text *text, struct hp_err *err)
+static int write_part(const struct hp_site *site, enum hp_part part, const uint8_t *jump, struct hp_text *text,
+                      struct hp_err *err)
+{
+	return hp_jump_write(&site->plan, part, hp_site_jump(site), jump, text, err);
+}
+
+/* Writes one part of every jump that is not there yet. */
+static int write_jumps(struct hp_site *const *sites, size_t n, enum hp_part part, struct hp_text *text,
+                       struct hp_err *err)
 {
 	int error = 0;
 	for (size_t i = 0; i < n && !error; i++)
-		if (wants_jump(sites[i]) && !(byte > 0 && sites[i]->pun))
-			error = hp_text_write(text, hp_site_jump(sites[i]) + byte, &sites[i]->plan.new_jump[byte], 1,
-			                      err);
+		if (wants_jump(sites[i]) && !(part == HP_TAIL && sites[i]->pun))
+			error = write_part(sites[i], part, sites[i]->plan.new_jump, text, err);
 	return error;
+}
+
+/* Whether a part of the jump is written that does nothing alone. */
+static bool has_tail(const struct hp_site *site)
+{
+	return !site->pun && hp_jump_has_tail(&site->plan);
 }
 
 /* What is there, whatever was meant to be: a write may have failed before or after it was done. */
@@ -368,8 +381,8 @@ static void note_jump(struct hp_site *site)
 	uint8_t jump[HP_JUMP_MAX];
 	if (!hp_text_read(hp_site_jump(site), jump, site->plan.jump_len))
 		return;
-	site->redirected = jump[0] == site->plan.new_jump[0];
-	site->second_set = !site->pun && jump[1] == site->plan.new_jump[1];
+	site->redirected = hp_jump_agrees(&site->plan, HP_HEAD, jump, site->plan.new_jump);
+	site->tail_set = has_tail(site) && hp_jump_agrees(&site->plan, HP_TAIL, jump, site->plan.new_jump);
 }
 
 /* Whether writing the prefix has shown that the jump can be written: it has if both lie on one page. */
@@ -385,15 +398,16 @@ static int write_prefix(struct hp_site *site, struct hp_text *text, struct hp_er
 {
 	const struct hp_entry *plan = &site->plan;
 	int error = 0;
-	if (!site->prefix_set) {
+	if (!site->prefix_set)
 		atomic_store(site->cell.slot, site->original.target);
+	if (!site->prefix_set && plan->prefix_len > 0) {
 		error = hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, err);
 		site->prefix_set = !error && plan->prefix_len > 0;
 		if (error && hp_text_write(text, prefix_address(site), plan->old_prefix, plan->prefix_len, NULL) != 0)
 			return error; /* nobody comes there: it stays until it is written again */
 	}
-	for (size_t i = 0; i < plan->jump_len && !error && !jump_shares_page(site); i++)
-		error = hp_text_write(text, hp_site_jump(site) + i, &plan->old_jump[i], 1, err);
+	for (enum hp_part part = HP_HEAD; part <= HP_TAIL && !error && !jump_shares_page(site); part++)
+		error = write_part(site, part, plan->old_jump, text, err);
 	return error;
 }
 
@@ -426,23 +440,23 @@ static void forget_redirected(void)
 	}
 }
 
-static void undo_byte(struct hp_site *site, size_t byte, struct hp_text *text)
+static void undo_part(struct hp_site *site, enum hp_part part, struct hp_text *text)
 {
-	/* the second only where the first is no jump */
-	if (byte == 0 || (!site->redirected && !site->pun))
-		(void)!hp_text_write(text, hp_site_jump(site) + byte, &site->plan.old_jump[byte], 1, NULL);
+	/* the tail only where the head is no jump */
+	if (part == HP_HEAD || (!site->redirected && !site->pun))
+		(void)!write_part(site, part, site->plan.old_jump, text, NULL);
 	note_jump(site);
 }
 
-static void undo_bytes(struct hp_site *const *sites, size_t n, size_t byte, struct hp_text *text)
+static void undo_parts(struct hp_site *const *sites, size_t n, enum hp_part part, struct hp_text *text)
 {
 	for (size_t i = 0; i < n; i++)
 		if (wants_undo(sites[i]))
-			undo_byte(sites[i], byte, text);
+			undo_part(sites[i], part, text);
 }
 
-/* First bytes first. What cannot be taken back stays, and leads to the original. A processor that still sees the second
- * byte executes it alone, which does nothing: no barrier is needed behind it, and without one before it it stays. */
+/* Heads first. What cannot be taken back stays, and leads to the original. A processor that still sees a tail
+ * executes it alone, which does nothing: no barrier is needed behind it, and without one before it it stays. */
 void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 {
 	struct hp_err ignored;
@@ -451,16 +465,16 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 		any |= wants_undo(sites[i]);
 	if (!any)
 		return;
-	undo_bytes(sites, n, 0, text);
+	undo_parts(sites, n, HP_HEAD, text);
 	if (hp_barrier_code(&ignored) == 0)
-		undo_bytes(sites, n, 1, text);
+		undo_parts(sites, n, HP_TAIL, text);
 	for (size_t i = 0; i < n; i++)
-		if (!sites[i]->plan.unprepared && (sites[i]->prefix_set || sites[i]->second_set) &&
+		if (!sites[i]->plan.unprepared && (sites[i]->prefix_set || sites[i]->tail_set) &&
 		    !sites[i]->redirected)
 			add_unclean(sites[i]);
 }
 
-/* Prefixes and second bytes, a barrier, first bytes, a barrier. */
+/* Prefixes and tails, a barrier, heads, a barrier. */
 static int write_entries(struct hp_site *const *sites, size_t n, struct hp_text *text, struct hp_err *err)
 {
 	int error = 0;
@@ -468,11 +482,11 @@ static int write_entries(struct hp_site *const *sites, size_t n, struct hp_text 
 		if (wants_jump(sites[i]))
 			error = write_prefix(sites[i], text, err);
 	if (!error)
-		error = write_jumps(sites, n, 1, text, err);
+		error = write_jumps(sites, n, HP_TAIL, text, err);
 	if (!error)
 		error = hp_barrier_code(err);
 	if (!error)
-		error = write_jumps(sites, n, 0, text, err);
+		error = write_jumps(sites, n, HP_HEAD, text, err);
 	return error ? error : hp_barrier_code(err);
 }
 
@@ -503,8 +517,8 @@ int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *te
 
 static int clear_prefix(struct hp_site *site, const uint8_t *code, void *text, struct hp_err *ignored)
 {
-	if (!site->redirected && site->second_set)
-		undo_byte(site, 1, text);
+	if (!site->redirected && site->tail_set)
+		undo_part(site, HP_TAIL, text);
 	if (!site->redirected && site->prefix_set && prefix_is(site, code, site->plan.new_prefix) &&
 	    hp_text_write(text, prefix_address(site), site->plan.old_prefix, site->plan.prefix_len, ignored) == 0)
 		site->prefix_set = false;
@@ -520,7 +534,7 @@ void hp_sites_clear_unclean(struct hp_text *text)
 	reader.arg = text;
 	reader.n = 0;
 	for (struct hp_site *site = unclean; site; site = site->next_unclean)
-		half |= site->second_set;
+		half |= site->tail_set;
 	if (half && hp_barrier_code(&ignored) != 0)
 		return;
 	for (; unclean; unclean = unclean->next_unclean) {
@@ -547,17 +561,17 @@ static int mend(struct hp_site *site, void *arg)
 	atomic_store(&site->after, target);
 	site->unclean = false;
 	if (site->n_layers == 0 && prefix_is(site, code, site->plan.old_prefix) && jump_is_old(site, code)) {
-		site->redirected = site->second_set = site->prefix_set = site->trapping = false;
+		site->redirected = site->tail_set = site->prefix_set = site->trapping = false;
 		return 0;
 	}
 	if (hp_text_write(text, prefix_address(site), plan->new_prefix, plan->prefix_len, &ignored) != 0 ||
 	    hp_text_write(text, hp_site_jump(site), site->n_layers ? plan->new_jump : plan->old_jump, plan->jump_len,
 	                  &ignored) != 0)
 		return 0; /* what the parent could write the child can, or the site's next check says so */
-	site->prefix_set = !plan->unprepared;
+	site->prefix_set = plan->prefix_len > 0;
 	site->trapping = false;
 	site->redirected = site->n_layers > 0;
-	site->second_set = site->redirected && !site->pun;
+	site->tail_set = site->redirected && has_tail(site);
 	if (!site->redirected && site->prefix_set)
 		add_unclean(site);
 	return 0;

@@ -41,9 +41,9 @@ struct hp_site {
 	struct hp_definition original; /* body: the entry; target: behind the jump */
 	uintptr_t copy;                /* of the instructions under the jump of an unprepared function; else 0 */
 	uintptr_t pun;                 /* its landing, where only the jump's first byte is written; else 0 */
-	bool redirected;               /* the jump is written, at least its first byte */
+	bool redirected;               /* the jump is written, at least its head */
 	bool trapping;                 /* a breakpoint stands in its place (breakpoint.h) */
-	bool second_set;               /* its second byte stays, harmless, behind a jump that was undone */
+	bool tail_set;                 /* its tail stays, harmless, behind a jump that was undone */
 	bool prefix_set;               /* the prefix is: kept after the jump was undone until nobody can be in it */
 
 	struct hp_layer *layers;

@@ -10,7 +10,9 @@
 
 #include "arch/arch.h"
 #include "base/mapped.h"
+#include "base/memory.h"
 #include "code/displaced.h"
+#include "code/emulated.h"
 #include "code/near.h"
 #include "code/pun.h"
 #include "code/text.h"
@@ -21,7 +23,8 @@ static int codes_add(struct hp_codes *codes, struct hp_code code, struct hp_err 
 {
 	if (codes->n == codes->capacity) {
 		size_t capacity = codes->capacity ? 2 * codes->capacity : 16;
-		struct hp_code *grown = realloc(codes->v, capacity * sizeof(*grown));
+		struct hp_code *grown =
+			hp_memory_grow(codes->v, codes->n * sizeof(*grown), capacity * sizeof(*grown));
 		if (!grown)
 			return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu pieces of code", capacity);
 		codes->v = grown;
@@ -74,7 +77,7 @@ void hp_codes_sort(struct hp_codes *codes)
 
 void hp_codes_free(struct hp_codes *codes)
 {
-	free(codes->v);
+	hp_memory_forget(codes->v, codes->n * sizeof(*codes->v));
 	*codes = (struct hp_codes){0};
 }
 
@@ -126,6 +129,24 @@ static bool window_read(uintptr_t address, uintptr_t *ret_word, void *arg)
 
 extern void *__libc_stack_end __attribute__((weak)); /* glibc: where the first thread's stack began */
 
+/* musl has no robust list until a thread takes such a mutex. Its descriptors, which lie above the first frame as well,
+ * are a ring: { self, dtv, prev, next, sysinfo, canary, tid, ... } (musl, src/internal/pthread_impl.h). What is read
+ * there is believed only if it points to itself and has the thread's number. */
+static uintptr_t descriptor_of(int tid)
+{
+	enum { SELF, NEXT = 3, TID = 6, RING_MAX = 1 << 16 };
+	uintptr_t words[TID + 1], first = (uintptr_t)pthread_self(), at = first;
+	for (int i = 0; i < RING_MAX; i++) {
+		if (!hp_memory_read(at, words, sizeof(words)) || words[SELF] != at)
+			return 0;
+		if ((int)words[TID] == tid)
+			return at;
+		if ((at = words[NEXT]) == first)
+			return 0;
+	}
+	return 0;
+}
+
 /* The kernel puts the program's name above the first frame of its first thread; libc puts the thread descriptor, with
  * the head of its robust list, above the first frame of all others (get_robust_list(2)). */
 uintptr_t hp_stack_top(int tid, int pid)
@@ -134,16 +155,19 @@ uintptr_t hp_stack_top(int tid, int pid)
 	if (tid == pid)
 		return &__libc_stack_end && __libc_stack_end ? (uintptr_t)__libc_stack_end
 		                                             : getauxval(AT_EXECFN) & ~7ul;
+	/* In an emulator that does not know the call a thread knows its own: the thread pointer leads there too. */
 	if (hp_syscall(SYS_get_robust_list, tid, (long)&head, (long)&size, 0, 0, 0) != 0)
-		return 0;
-	return head & ~(sizeof(uintptr_t) - 1);
+		head = hp_emulated() && tid == (int)hp_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0)
+		               ? 0 - (uintptr_t)hp_arch_tls_offset(NULL)
+		               : 0;
+	return head ? head & ~(sizeof(uintptr_t) - 1) : descriptor_of(tid);
 }
 
-static _Atomic uintptr_t restorer;
+static _Atomic uintptr_t signal_mark;
 
 void hp_stack_set_restorer(uintptr_t address)
 {
-	atomic_store(&restorer, address);
+	atomic_store(&signal_mark, hp_arch_signal_mark(address));
 }
 
 /* Announced stacks: a table that only grows; an empty place has size 0. Base is set before size and cleared after it,
@@ -189,10 +213,10 @@ static uintptr_t announced_end(uintptr_t sp)
 /* The lowest readable address below top, in steps: how far a native stack may reach whose owner runs elsewhere. */
 static uintptr_t native_low(uintptr_t top)
 {
-	uintptr_t step = 65536, low = top;
+	uintptr_t stride = 65536, low = top;
 	uint8_t byte;
-	while (top - low < (uintptr_t)64 << 20 && hp_memory_read(low - step, &byte, 1))
-		low -= step;
+	while (top - low < (uintptr_t)64 << 20 && hp_memory_read(low - stride, &byte, 1))
+		low -= stride;
 	return low;
 }
 
@@ -231,14 +255,16 @@ static void scan_add(struct scan *s, uintptr_t ip, uintptr_t sp)
 	s->pending[s->n++].sp = sp;
 }
 
-/* `at` holds the restorer's address: behind it lies, or lay, a signal frame. n words from there on were read. */
-static bool signal_frame_hits(struct scan *s, uintptr_t at, const uintptr_t *words, size_t n)
+/* `at` holds the mark of a signal frame that lies, or lay, there. It is words[i] of the n that were read. */
+static bool signal_frame_hits(struct scan *s, uintptr_t at, const uintptr_t *words, size_t i, size_t n)
 {
 	uintptr_t frame[HP_SIGFRAME_WORDS], ip, sp;
-	if (n < HP_SIGFRAME_WORDS) {
-		if (!hp_memory_read(at, frame, sizeof(frame)))
+	if ((ptrdiff_t)i < HP_SIGFRAME_BEFORE || n - i < HP_SIGFRAME_WORDS - HP_SIGFRAME_BEFORE) {
+		if (!hp_memory_read(at - HP_SIGFRAME_BEFORE * sizeof(*words), frame, sizeof(frame)))
 			return false;
 		words = frame;
+	} else {
+		words += i - HP_SIGFRAME_BEFORE;
 	}
 	if (!hp_arch_signal_frame(words, &ip, &sp))
 		return false;
@@ -251,11 +277,12 @@ static bool signal_frame_hits(struct scan *s, uintptr_t at, const uintptr_t *wor
 
 static bool words_hit(struct scan *s, uintptr_t base, const uintptr_t *words, size_t n)
 {
-	uintptr_t low = s->codes->low, span = s->codes->high - low, frame = atomic_load(&restorer);
+	uintptr_t low = s->codes->low, span = s->codes->high - low, mask = hp_code_mask();
+	uintptr_t mark = atomic_load(&signal_mark);
 	for (size_t i = 0; i < n; i++) {
-		if (words[i] - low < span && find(s->codes, words[i], true))
+		if ((words[i] & mask) - low < span && find(s->codes, words[i] & mask, true))
 			return true;
-		if (words[i] == frame && frame && signal_frame_hits(s, base + i * sizeof(uintptr_t), words + i, n - i))
+		if (words[i] == mark && mark && signal_frame_hits(s, base + i * sizeof(uintptr_t), words, i, n))
 			return true;
 	}
 	return false;
@@ -312,6 +339,37 @@ enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr
 	return complete && !s.overflow ? HP_OUT : HP_UNKNOWN;
 }
 
+/* Whether the function at ip has stored its return address; not known where there are no tables for it. */
+static bool return_is_stored(uintptr_t ip)
+{
+	struct hp_fde fde;
+	return hp_mapped_function(ip, &fde) && hp_cfi_return_stored(&fde, ip);
+}
+
+enum hp_answer hp_stack_scan_from_outside(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top,
+                                          const struct hp_stack_words *read)
+{
+	enum hp_answer answer = hp_stack_scan(codes, ip, sp, top, read);
+	return answer == HP_OUT && !HP_RETURN_ON_STACK && !return_is_stored(ip) ? HP_UNKNOWN : answer;
+}
+
+static bool a_register_hits(const struct hp_codes *codes, const struct hp_regs *regs)
+{
+	uintptr_t mask = hp_code_mask();
+	for (unsigned reg = 0; reg < HP_REG_COUNT; reg++)
+		if (reg != HP_REG_IP && find(codes, regs->value[reg] & mask, true))
+			return true;
+	return false;
+}
+
+enum hp_answer hp_stack_scan_interrupted(const struct hp_codes *codes, const struct hp_regs *regs, uintptr_t top)
+{
+	static const struct hp_stack_words nothing;
+	if (!HP_RETURN_ON_STACK && a_register_hits(codes, regs))
+		return HP_MAYBE;
+	return hp_stack_scan(codes, regs->value[HP_REG_IP], regs->value[HP_REG_SP], top, &nothing);
+}
+
 enum hp_answer hp_stack_scan_own(const struct hp_codes *codes, uintptr_t frame, uintptr_t top)
 {
 	uintptr_t words[512];
@@ -324,11 +382,21 @@ enum hp_answer hp_stack_scan_own(const struct hp_codes *codes, uintptr_t frame, 
 
 enum { WALK_MAX = 1 << 20, PREFIX_MAX = 16 };
 
-/* At an entry, or in the code between it and a definition, the frame is still the caller's call. */
+/* Linkers give no tables for linkage tables on some instruction sets; their stubs push nothing. */
+static bool in_linkage_stub(uintptr_t ip)
+{
+	uint8_t code[16];
+	for (uintptr_t back = 0; back <= sizeof(code); back += 4)
+		if (hp_text_read(ip - back, code, sizeof(code)) && hp_arch_plt_word(code, ip - back) != 0)
+			return true;
+	return false;
+}
+
+/* At an entry, or in the code between a call and a definition, the frame is still the caller's call. */
 static bool at_entry_code(uintptr_t ip)
 {
 	struct hp_fde fde;
-	if (hp_near_contains(ip) || hp_pun_contains(ip))
+	if (hp_near_contains(ip) || hp_pun_contains(ip) || in_linkage_stub(ip))
 		return true;
 	for (uintptr_t ahead = 1; ahead <= PREFIX_MAX; ahead++)
 		if (hp_mapped_function(ip + ahead, &fde))
@@ -355,12 +423,16 @@ static enum hp_cfi_step step(struct hp_regs *regs, struct window *window)
 	uintptr_t pc = regs->exact_ip ? ip : ip - 1;
 	const struct hp_mapped *image = hp_mapped_find(pc);
 	struct hp_fde fde;
-	if (!image || !hp_cfi_find(&image->cfi, pc, &fde)) {
+	bool covered = image && hp_cfi_find(&image->cfi, pc, &fde);
+	if ((!covered || fde.signal_frame) && hp_arch_regs_leave_signal(regs, window_read, window))
+		return HP_CFI_STEPPED;
+	if (!covered) {
 		bool entry = regs->exact_ip && at_entry_code(ip);
 		return entry && hp_arch_regs_leave_entry(regs, window_read, window) ? HP_CFI_STEPPED : HP_CFI_LOST;
 	}
+	bool may_be_empty = regs->exact_ip && !HP_RETURN_ON_STACK;
 	enum hp_cfi_step result = hp_cfi_step(&image->cfi, &fde, regs, window_read, window);
-	if (result == HP_CFI_STEPPED && !fde.signal_frame && regs->value[HP_REG_SP] <= sp)
+	if (result == HP_CFI_STEPPED && !fde.signal_frame && regs->value[HP_REG_SP] < sp + !may_be_empty)
 		return HP_CFI_LOST; /* stacks grow down: a frame lies above the one it called */
 	return result;
 }
@@ -368,7 +440,7 @@ static enum hp_cfi_step step(struct hp_regs *regs, struct window *window)
 /* A thread's first frame lies near the top of its own stack: between them is no more than its thread-local storage. */
 static bool is_native(uintptr_t sp, uintptr_t top)
 {
-	return top == 0 || (sp <= top && top - sp < 256 * 1024);
+	return top == 0 || (sp <= top && top - sp < (uintptr_t)256 << 10);
 }
 
 /* Where a walk was lost, the words above may tell what the thread is probably in: for the sentence, not for the answer.
@@ -397,21 +469,16 @@ static enum hp_answer lost(const struct hp_codes *codes, const struct hp_regs *r
 	return HP_UNKNOWN;
 }
 
-enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *start, uintptr_t top,
-                             struct hp_walk *walk)
+/* HP_UNKNOWN with *ret_lost: the frame that regs then describe, and those above it, are not known. */
+__attribute__((noinline)) static enum hp_answer walk_frames(const struct hp_codes *codes, struct hp_regs *regs,
+                                                            uintptr_t top, struct hp_walk *walk, bool *ret_lost)
 {
-	struct hp_regs regs = *start;
 	struct window window;
 	enum hp_answer answer = HP_OUT;
 	window.base = window.size = 0;
-	if (walk) {
-		walk->n_frames = 0;
-		walk->owner = HP_OWNER_NONE;
-		walk->guessed = false;
-	}
 	for (int i = 0; i < WALK_MAX; i++) {
-		uintptr_t ip = regs.value[HP_REG_IP];
-		const struct hp_code *code = find(codes, ip, !regs.exact_ip);
+		uintptr_t ip = regs->value[HP_REG_IP];
+		const struct hp_code *code = find(codes, ip, !regs->exact_ip);
 		if (code && answer != HP_IN) {
 			answer = HP_IN;
 			if (!walk)
@@ -422,13 +489,34 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 			walk->frames[walk->n_frames++] = ip;
 		else if (answer == HP_IN)
 			return HP_IN;
-		enum hp_cfi_step stepped = step(&regs, &window);
-		if (stepped == HP_CFI_OUTERMOST && is_native(regs.value[HP_REG_SP], top))
+		enum hp_cfi_step stepped = step(regs, &window);
+		if (stepped == HP_CFI_OUTERMOST && is_native(regs->value[HP_REG_SP], top))
 			return answer;
-		if (stepped != HP_CFI_STEPPED)
-			return answer == HP_IN ? HP_IN : lost(codes, &regs, top, &window, walk);
+		if (stepped != HP_CFI_STEPPED) {
+			*ret_lost = answer != HP_IN && i > 0;
+			return answer == HP_IN ? HP_IN : lost(codes, regs, top, &window, walk);
+		}
 	}
 	return HP_UNKNOWN;
+}
+
+/* Where the walk is lost, in code without unwind tables (all of musl, which calls each thread's first function), the
+ * rest may still be known to hold no return address: what doubt there was came from beneath. */
+enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs *start, uintptr_t top,
+                             struct hp_walk *walk)
+{
+	static const struct hp_stack_words nothing;
+	struct hp_regs regs = *start;
+	bool is_lost = false;
+	if (walk) {
+		walk->n_frames = 0;
+		walk->owner = HP_OWNER_NONE;
+		walk->guessed = false;
+	}
+	enum hp_answer answer = walk_frames(codes, &regs, top, walk, &is_lost);
+	if (is_lost && hp_stack_scan(codes, 0, regs.value[HP_REG_SP], top, &nothing) == HP_OUT)
+		return HP_OUT;
+	return answer;
 }
 
 /* -- Announced stacks -------------------------------------------------------------------------------------------- */

@@ -3,18 +3,21 @@
  * Two ways, from cheap to exact:
  *
  *   scan   every word from the stack pointer up is compared with the code. That none lies in it is a proof that no
- * frame does; that one does proves nothing, since return addresses stay behind in dead slots. walk   from frame to
- * frame by .eh_frame, which needs the thread held, or at least all registers that matter.
+ *          frame does; that one does proves nothing, since return addresses stay behind in dead slots.
+ *   walk   from frame to frame by .eh_frame, which needs the thread held, or at least all registers that matter.
  *
  *     higher addresses
  *     +-----------------+ top: thread descriptor, or the program's arguments        a signal frame:
- *     | main, thread    |                                                           | restorer | context: ip, sp ... |
- *     | frames ...      |   <---- sp' in the signal frame --------------+           found by its first word, the
- *     +-----------------+ sp      (interrupted there)                   |           address of the restorer
+ *     | main, thread    |                                                           | mark, context: ip, sp ... |
+ *     | frames ...      |   <---- sp' in the signal frame --------------+           found by a word that all have
+ *     +-----------------+ sp      (interrupted there)                   |           (arch.h)
  *                                                  alternate stack: frames, signal frame
  *
  * A scan that starts on an alternate stack follows signal frames until it has covered the stack that ends at `top`. If
  * it does not get there, some stack is not known, and the answer is HP_UNKNOWN.
+ *
+ * Where a call leaves its return address in a register, that of the innermost frame may not be on the stack yet: then
+ * a scan is no proof without the registers.
  *
  * All of it is async-signal-safe, reads other threads' memory without faulting, and needs about 3 KiB of stack.
  */
@@ -73,9 +76,17 @@ struct hp_stack_words {
 	size_t n;
 };
 
-/* HP_OUT, HP_MAYBE or HP_UNKNOWN. `read` (n may be 0) is not read again. */
+/* HP_OUT, HP_MAYBE or HP_UNKNOWN. `read` (n may be 0) is not read again. The registers are not looked at. */
 enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top,
                              const struct hp_stack_words *read);
+
+/* Of a thread of which no more is known than these two: HP_UNKNOWN too if its innermost return address may be in a
+ * register. */
+enum hp_answer hp_stack_scan_from_outside(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top,
+                                          const struct hp_stack_words *read);
+
+/* Of a thread whose registers are all known. */
+enum hp_answer hp_stack_scan_interrupted(const struct hp_codes *codes, const struct hp_regs *regs, uintptr_t top);
 
 /* The same from a frame of the calling thread up, with one system call for most stacks, and 4 KiB of its own. */
 enum hp_answer hp_stack_scan_own(const struct hp_codes *codes, uintptr_t frame, uintptr_t top);

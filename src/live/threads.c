@@ -12,6 +12,7 @@
 
 #include "arch/arch.h"
 #include "live/gate.h"
+#include "code/emulated.h"
 #include "code/text.h"
 
 int hp_thread_self(void)
@@ -63,13 +64,6 @@ static bool known_reserve(size_t n)
 	known.v = grown;
 	known.capacity = n > known.capacity ? n : known.capacity;
 	return true;
-}
-
-/* In a child of fork: another thread may have been changing it. What it held is lost. */
-void hp_threads_reset(void)
-{
-	known.v = NULL;
-	known.n = known.capacity = 0;
 }
 
 /* Lists are in one order, but for threads that came and went: *hint follows. */
@@ -177,14 +171,17 @@ void hp_threads_close(void *memory)
 {
 	struct hp_threads *threads = memory;
 	hp_threads_close_files(threads);
+	memset(threads->v, 0, threads->n * sizeof(*threads->v)); /* addresses: base/memory.h */
+	if (threads->n)
+		memset(threads->batch, 0, sizeof(*threads->batch));
 	spare_give(threads);
 }
 
 struct entry { /* struct linux_dirent64, getdents(2) */
 	uint64_t inode;
-	int64_t offset;
+	int64_t offset; /* cppcheck-suppress unusedStructMember; the kernel's */
 	uint16_t size;
-	uint8_t type;
+	uint8_t type; /* cppcheck-suppress unusedStructMember; the kernel's */
 	char name[];
 };
 
@@ -210,6 +207,7 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	thread->top = known_top(tid, inode, hint);
 	if (!thread->top)
 		thread->top = hp_stack_top(tid, threads->pid);
+	thread->live = 0;
 	thread->polls = false;
 	thread->looks = 0;
 	thread->walk.n_frames = 0;
@@ -221,6 +219,41 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	atomic_store(&thread->ask, HP_ASK_IDLE);
 	atomic_store(&thread->volunteered, 0);
 	return true;
+}
+
+/* An emulator may have threads of its own, which do not run the program and answer nobody. When libc knows of one thread
+ * only, all others are such. Written while there is one thread. */
+enum { EMULATORS_MAX = 8 };
+static int emulators[EMULATORS_MAX];
+static size_t n_emulators;
+
+static bool is_emulators(int tid)
+{
+	for (size_t i = 0; i < n_emulators; i++)
+		if (emulators[i] == tid)
+			return true;
+	return false;
+}
+
+static void note_emulators(void)
+{
+	struct hp_threads *threads;
+	struct hp_err ignored;
+	n_emulators = 0;
+	if (!hp_emulated() || hp_threads_open(&threads, &ignored) != 0)
+		return;
+	bool listed = hp_threads_list(threads);
+	for (size_t i = 0; i < threads->n && listed && n_emulators < EMULATORS_MAX; i++)
+		emulators[n_emulators++] = threads->v[i].tid;
+	hp_threads_close(threads);
+}
+
+extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
+
+__attribute__((constructor)) static void begin(void)
+{
+	if (&__libc_single_threaded && __libc_single_threaded)
+		note_emulators();
 }
 
 /* One pass: the number of threads seen, the calling one included, or 0 when there was no room. */
@@ -241,7 +274,7 @@ static size_t list_once(struct hp_threads *threads)
 			int tid = parse_tid(entry->name);
 			if (tid > 0)
 				seen++;
-			if (tid > 0 && tid != self && !add(threads, tid, entry->inode, &hint))
+			if (tid > 0 && tid != self && !is_emulators(tid) && !add(threads, tid, entry->inode, &hint))
 				return 0;
 			at += entry->size;
 		}
@@ -264,6 +297,14 @@ bool hp_threads_list(struct hp_threads *threads)
 		}
 	}
 	return false;
+}
+
+/* In a child of fork: another thread may have been changing it. What it held is lost. */
+void hp_threads_reset(void)
+{
+	known.v = NULL;
+	known.n = known.capacity = 0;
+	note_emulators();
 }
 
 /* -- Looking at one ---------------------------------------------------------------------------------------------- */
@@ -380,6 +421,12 @@ static enum state read_state(const struct hp_threads *threads, int tid, uintptr_
 	return *ret_ip || *ret_sp ? STATE_BLOCKED : STATE_GONE; /* a first thread that has exited has no registers */
 }
 
+bool hp_thread_is_gone(const struct hp_threads *threads, int tid)
+{
+	uintptr_t ip = 0, sp = 0;
+	return read_state(threads, tid, &ip, &sp) == STATE_GONE;
+}
+
 void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer)
 {
 	switch (answer) {
@@ -399,7 +446,7 @@ void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer)
 static void look_blocked(struct hp_thread *thread, const struct hp_codes *codes, uintptr_t ip, uintptr_t sp,
                          const struct hp_stack_words *read)
 {
-	enum hp_answer answer = hp_stack_scan(codes, ip, sp, thread->top, read);
+	enum hp_answer answer = hp_stack_scan_from_outside(codes, ip, sp, thread->top, read);
 	if (answer != HP_OUT) {
 		struct hp_regs regs;
 		struct hp_walk walk;
@@ -487,7 +534,9 @@ void hp_threads_look(struct hp_threads *threads, struct hp_thread *thread, const
 	thread->clock = hp_thread_clock(thread->tid);
 	switch (read_state(threads, thread->tid, &ip, &sp)) {
 	case STATE_BLOCKED:
-		if (ip == (uintptr_t)hp_gate_waiting)
+		if (hp_emulated()) /* those are the emulator's */
+			thread->looks++;
+		else if (ip == (uintptr_t)hp_gate_waiting)
 			look_at_gate(thread, codes, sp);
 		else
 			add_to_batch(threads, thread, codes, ip, sp);

@@ -30,7 +30,7 @@ enum hp_verdict {
 };
 
 /* The dialogue with a thread that was asked by signal: who may write each edge is ask.c's to tell. */
-enum hp_ask_state { HP_ASK_IDLE, HP_ASK_SENT, HP_ASK_OUT, HP_ASK_HELD, HP_ASK_RELEASED, HP_ASK_CANCELLED };
+enum hp_ask_state { HP_ASK_IDLE, HP_ASK_SENT, HP_ASK_OUT, HP_ASK_STILL, HP_ASK_HELD, HP_ASK_RELEASED, HP_ASK_CANCELLED };
 
 struct hp_thread {
 	int tid;
@@ -40,6 +40,7 @@ struct hp_thread {
 	bool polls;                   /* out because it is in hotpatch_poll: what it runs has not been left */
 	uint64_t clock;               /* CPU time then, ns: the same later means the same verdict */
 	uintptr_t top;                /* of its native stack */
+	uintptr_t live;               /* while it is STILL: where what it was interrupted in begins on its stack */
 	uint64_t inode;               /* of its folder in /proc */
 	unsigned looks;               /* times found running since last asked or read */
 	struct hp_walk walk;          /* if IN or UNKNOWN */
@@ -79,6 +80,9 @@ bool hp_threads_list(struct hp_threads *threads);
  * a time: the verdicts hold after hp_threads_look_end. */
 void hp_threads_look(struct hp_threads *threads, struct hp_thread *thread, const struct hp_codes *codes);
 void hp_threads_look_end(struct hp_threads *threads, const struct hp_codes *codes);
+
+/* Whether it has ended, perhaps as the first thread, which stays listed. */
+bool hp_thread_is_gone(const struct hp_threads *threads, int tid);
 
 /* Whether a blocked thread has run since its verdict was found. */
 bool hp_thread_has_run(const struct hp_thread *thread);

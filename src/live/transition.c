@@ -73,7 +73,7 @@ void hp_layers_unlock(void)
 static int add_original(struct hp_codes *codes, const struct hp_site *site, uint32_t owner, struct hp_err *err)
 {
 	int error = hp_definition_add_code(&site->original, codes, owner, err);
-	if (!error && site->plan.cet)
+	if (!error && site->plan.guarded)
 		error = hp_codes_add_function(codes, site->cell.code + HP_CELL_BODY, site->cell.code + HP_CELL_BODY_END,
 		                              false, owner, err);
 	if (!error && site->copy)
@@ -113,13 +113,21 @@ static int add_prefix(struct hp_codes *codes, const struct hp_site *site, struct
 	return hp_codes_add_bytes(codes, at, at + 1, HP_OWNER_GATE, err);
 }
 
+static int add_landing(struct hp_codes *codes, const struct hp_site *site, struct hp_err *err)
+{
+	uintptr_t at = site->cell.code + HP_CELL_LANDING_READ;
+	return hp_codes_add_bytes(codes, at, at + 1, HP_OWNER_GATE, err);
+}
+
 /* Old definitions, the gate, and the prefixes that shall be cleared afterwards: a thread before one of those is, like
- * one in the gate, on its way to somewhere else. */
+ * one in the gate, on its way to somewhere else. So is one in a landing that has read the slot already. */
 static int collect_code(struct transition *t, struct hp_err *err)
 {
 	int error = hp_gate_add_code(&t->codes, err);
 	for (size_t i = 0; i < t->n && !error; i++) {
 		error = add_old_code(&t->codes, &t->changes[i], (uint32_t)i, err);
+		if (!error && HP_CELL_LANDING_READ)
+			error = add_landing(&t->codes, t->sites[i], err);
 		if (!error && t->changes[i].n_layers == 0 && t->sites[i]->plan.prefix_len > 0)
 			error = add_prefix(&t->codes, t->sites[i], err);
 	}
@@ -255,7 +263,8 @@ static bool drain_and_decide(struct transition *t, uint64_t deadline)
 	bool one_look = t->request->mode == HOTPATCH_TRY;
 	for (;;) {
 		uint32_t passes = hp_gate_passes();
-		if (!hp_ask_all(t->threads, &t->codes, &(struct hp_patience){deadline, one_look, true}))
+		if (!hp_ask_all(t->threads, &t->codes,
+		                &(struct hp_patience){.deadline = deadline, .one_look = one_look, .gated = true}))
 			return false;
 		if (!stacks_are_clear(t))
 			return false;
@@ -380,7 +389,7 @@ static bool wait_until_left(struct transition *t, bool self_active)
 	if (listed) {
 		hp_ask_begin(t->threads, &t->codes);
 		left = hp_ask_all(t->threads, &t->codes,
-		                  &(struct hp_patience){t->request->deadline, self_active, false}) &&
+		                  &(struct hp_patience){.deadline = t->request->deadline, .one_look = self_active}) &&
 		       !self_active && stacks_are_clear(t);
 		hp_ask_end(t->threads);
 	}

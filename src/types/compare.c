@@ -125,8 +125,7 @@ static int compare_signatures(struct comparison *c, const struct spot *spot, boo
 	if ((r = compare_held(c, &here, old_function, new_function)))
 		return r;
 	int old_more = hp_die_first(old_function, &a), new_more = hp_die_first(new_function, &b);
-	while ((old_more = hp_parameter_at(old_more, &a, &ignored)) > 0 &&
-	       (new_more = hp_parameter_at(new_more, &b, &ignored)) > 0) {
+	while (hp_parameter_at(old_more, &a, &ignored) > 0 && hp_parameter_at(new_more, &b, &ignored) > 0) {
 		*ret = (struct signature_difference){PART_PARAMETER, ++number, a, b, false};
 		here.origin.parameter = is_function ? number : spot->origin.parameter;
 		if ((r = compare_held(c, &here, &a, &b)))
@@ -175,7 +174,7 @@ static int compare_tagged(struct comparison *c, const struct spot *spot, const s
                           const struct hp_type *new_type)
 {
 	struct hp_pair pair = {old_type->die, new_type->die, old_type->tag, old_type->alias, spot->origin, false};
-	bool old_complete, new_complete;
+	bool old_complete = false, new_complete = false;
 	size_t index;
 
 	if (!same_tag_name(&pair.old_die, &pair.new_die))
@@ -252,12 +251,14 @@ static int compare_enumerators(struct comparison *c, size_t pair, const struct h
 		const struct hp_member *a = i < olds->count && strcmp(olds->items[i].name, b->name) == 0
 		                                    ? &olds->items[i]
 		                                    : hp_members_find(olds, b->name);
-		if (!a || a->at != b->at)
+		if (!a)
+			return hp_difference_enumerator_only(&c->difference, pair, b, true);
+		if (a->at != b->at)
 			return hp_difference_enumerator(&c->difference, pair, a, b);
 	}
 	for (size_t i = 0; i < olds->count && olds->count > news->count; i++)
 		if (!hp_members_find(news, olds->items[i].name))
-			return hp_difference_enumerator(&c->difference, pair, &olds->items[i], NULL);
+			return hp_difference_enumerator_only(&c->difference, pair, &olds->items[i], false);
 	return 0;
 }
 

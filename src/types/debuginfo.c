@@ -224,7 +224,7 @@ static int add_code(const struct walk *walk, const Dwarf_Die *die, struct hp_err
 		if (begin <= 1 || end <= begin)
 			continue;
 		struct hp_code *codes = hp_array_grow(unit->codes, unit->n_codes, sizeof(*codes));
-		if (!codes)
+		if (!codes) /* NOLINT(-Wanalyzer-malloc-leak): the unit has those there are */
 			return no_memory(walk->info, err);
 		unit->codes = codes;
 		codes[unit->n_codes++] = (struct hp_code){begin, *die};

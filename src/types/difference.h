@@ -41,6 +41,8 @@ int hp_difference_member_only(const struct hp_difference *d, size_t pair, const 
                               bool in_patch);
 int hp_difference_enumerator(const struct hp_difference *d, size_t pair, const struct hp_member *old_enumerator,
                              const struct hp_member *new_enumerator);
+int hp_difference_enumerator_only(const struct hp_difference *d, size_t pair, const struct hp_member *enumerator,
+                                  bool in_patch);
 int hp_difference_size(const struct hp_difference *d, size_t pair);
 
 #endif

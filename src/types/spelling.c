@@ -98,7 +98,7 @@ static void append_parameters(const Dwarf_Die *function, enum hp_spelling_mode m
 	int more = hp_die_first(function, &child);
 
 	append(inout, "(");
-	for (; (more = hp_parameter_at(more, &child, &is_varargs)) > 0; more = hp_die_next(&child), count++) {
+	for (; hp_parameter_at(more, &child, &is_varargs) > 0; more = hp_die_next(&child), count++) {
 		struct hp_spelling parameter = {{0}};
 		struct hp_type type;
 		if (hp_type_of(&child, &type)) {

@@ -12,8 +12,22 @@
  */
 #include "check.h"
 
+/* Whether the functions are marked, or their first instructions have to make way (arguments_unprepared.c). */
+#ifdef UNPREPARED
+#define MARK APART
+#else
+#define UNPREPARED false
+#define MARK HOTPATCHABLE
+#endif
+
 #include <complex.h>
+#if defined(__x86_64__)
 #include <immintrin.h>
+#else
+typedef long long __m128i __attribute__((vector_size(16)));
+#define _mm_set_epi64x(high, low) ((__m128i){(long long)(low), (long long)(high)})
+#define _mm_add_epi64(a, b) ((a) + (b))
+#endif
 #include <limits.h>
 
 enum ran { OLD = 1, NEW, CLOSURE };
@@ -32,7 +46,7 @@ static int context;                   /* its address is the context of all closu
 
 /* One body in three definitions. hotpatch_context() is read first thing, as the header asks. */
 #define SHAPE_FOR(target, type, name, parameters, ...)                                                                 \
-	target HOTPATCHABLE type name parameters                                                                       \
+	target MARK type name parameters                                                                       \
 	{                                                                                                              \
 		ran = OLD;                                                                                             \
 		__VA_ARGS__                                                                                            \
@@ -186,6 +200,7 @@ static void call_vector_128(void)
 	HAS(memcmp(&got, &want, sizeof(got)) == 0);
 }
 
+#if defined(__x86_64__)
 #define FOR_256 __attribute__((target("avx2")))
 #define MAKE_256(n) _mm256_set_epi64x(1 + (n), -2 * (n), 3 * (n), 0x7070707070707070 + (n))
 #define HAS_256(v, n)                                                                                                  \
@@ -220,14 +235,18 @@ FOR_512 static void call_vector_512(void)
 	HAS(memcmp(&got, &want, sizeof(got)) == 0);
 }
 
+#define WIDER(X) X(vector_256) X(vector_512)
+#else
+#define WIDER(X)
+#endif
+
 /* -- All shapes in one table -------------------------------------------------------------------------------- */
 
 #define SHAPES(X)                                                                                                      \
 	X(numbers)                                                                                                     \
 	X(in_registers)                                                                                                \
 	X(in_memory)                                                                                                   \
-	X(returned_in_memory) X(variable) X(long_double) X(complex_numbers) X(wide) X(vector_128) X(vector_256)        \
-		X(vector_512)
+	X(returned_in_memory) X(variable) X(long_double) X(complex_numbers) X(wide) X(vector_128) WIDER(X)
 
 // clang-format on
 
@@ -243,8 +262,12 @@ enum { SHAPES_ALL = sizeof(shapes) / sizeof(shapes[0]) };
 /* The vector shapes stand last, so that those the processor cannot run are left off the end. */
 static size_t shapes_usable(void)
 {
+#if defined(__x86_64__)
 	__builtin_cpu_init();
 	return SHAPES_ALL - (__builtin_cpu_supports("avx512f") ? 0 : __builtin_cpu_supports("avx2") ? 1 : 2);
+#else
+	return SHAPES_ALL;
+#endif
 }
 
 static void call_shape(const struct shape *shape)
@@ -269,8 +292,8 @@ static void call_all(enum ran want)
 
 /* -- In the open -------------------------------------------------------------------------------------------- */
 
-#define SET_NEW(name) CHECK_OK(hotpatch_fn(name, name##_new));
-#define SET_CLOSURE(name) CHECK_OK(hotpatch_closure(name, name##_closure, &context, NULL));
+#define SET_NEW(name) CHECK_OK(hotpatch_fn(name, name##_new, .unprepared = UNPREPARED));
+#define SET_CLOSURE(name) CHECK_OK(hotpatch_closure(name, name##_closure, &context, NULL, .unprepared = UNPREPARED));
 #define SET_OLD(name) CHECK_OK(hotpatch_restore(name));
 
 static void in_the_open(void)
@@ -301,7 +324,7 @@ static void stay(void)
 		;
 }
 
-HOTPATCHABLE void hold(void)
+MARK void hold(void)
 {
 	stay();
 	call_all(OLD);
@@ -387,14 +410,15 @@ static void through_the_gate(struct hotpatch *patch, bool revert, enum ran from,
 	call_all(to);
 }
 
-#define ADD_NEW(name) CHECK_OK(hotpatch_replace(patch, name, name##_new));
-#define ADD_CLOSURE(name) CHECK_OK(hotpatch_replace_closure(patch, name, name##_closure, &context, NULL));
+#define ADD_NEW(name) CHECK_OK(hotpatch_replace(patch, name, name##_new, .unprepared = UNPREPARED));
+#define ADD_CLOSURE(name)                                                                                              \
+	CHECK_OK(hotpatch_replace_closure(patch, name, name##_closure, &context, NULL, .unprepared = UNPREPARED));
 
 static void gate_into_functions(void)
 {
 	struct hotpatch *patch = hotpatch_new("functions");
 
-	CHECK_OK(hotpatch_replace(patch, hold, hold_other));
+	CHECK_OK(hotpatch_replace(patch, hold, hold_other, .unprepared = UNPREPARED));
 	SHAPES(ADD_NEW)
 	through_the_gate(patch, false, OLD, NEW);
 	through_the_gate(patch, true, NEW, OLD);
@@ -405,7 +429,7 @@ static void gate_into_closures(void)
 {
 	struct hotpatch *patch = hotpatch_new("closures");
 
-	CHECK_OK(hotpatch_replace(patch, hold, hold_other));
+	CHECK_OK(hotpatch_replace(patch, hold, hold_other, .unprepared = UNPREPARED));
 	SHAPES(ADD_CLOSURE)
 	through_the_gate(patch, false, OLD, CLOSURE);
 	through_the_gate(patch, true, CLOSURE, OLD);
@@ -414,10 +438,10 @@ static void gate_into_closures(void)
 
 int main(void)
 {
-	deadline(30);
+	deadline(UNPREPARED ? 120 : 30);
 	sem_init(&inside, 0, 0);
 	in_the_open();
-	for (int round = 0; round < 3; round++) {
+	for (int round = 0; round < (UNPREPARED ? 1 : 3); round++) {
 		gate_into_functions();
 		gate_into_closures();
 	}

@@ -56,6 +56,25 @@ static int fn_at(const void *fn, const void *body, const struct hotpatch_options
 
 /* -- Addresses ----------------------------------------------------------------------------------------------- */
 
+/* The plugin that reads code is not led astray either. */
+static void unprepared_addresses(const void *heap, const void *stack, const void *unmapped, const char *entry,
+                                 const char *body)
+{
+	struct hotpatch_options options = defaults;
+
+	options.unprepared = true;
+	CHECK_CODE(fn_at(NULL, body, &options), HOTPATCH_EINVAL);
+	CHECK_CODE(fn_at(heap, body, &options), HOTPATCH_ENOTFUNC);
+	CHECK_CODE(fn_at(stack, body, &options), HOTPATCH_ENOTFUNC);
+	CHECK_CODE(fn_at(not_code, body, &options), HOTPATCH_ENOTFUNC);
+	CHECK_CODE(fn_at("text", body, &options), HOTPATCH_ENOTFUNC);
+	CHECK_CODE(fn_at(unmapped, body, &options), HOTPATCH_ENOTFUNC);
+	CHECK_CODE(fn_at((void *)16, body, &options), HOTPATCH_ENOTFUNC);
+	CHECK_CODE(fn_at((void *)0x8000000000000000, body, &options), HOTPATCH_ENOTFUNC);
+	CHECK_CODE(fn_at(body + 1, entry, &options), HOTPATCH_ENOTFUNC);
+	CHECK_CODE(fn_at(entry - 1, body, &options), HOTPATCH_ENOTFUNC);
+}
+
 static void addresses(void)
 {
 	volatile uintptr_t at = (uintptr_t)target;
@@ -82,6 +101,7 @@ static void addresses(void)
 	CHECK_CODE(hotpatch_restore_at(hotpatch_marks_(), "target", NULL, &defaults), HOTPATCH_EINVAL);
 	CHECK_CODE(hotpatch_restore_at(hotpatch_marks_(), "target", (hotpatch_any)(uintptr_t)heap, &defaults),
 	           HOTPATCH_ENOTFUNC);
+	unprepared_addresses(heap, stack, unmapped, entry, body);
 	munmap(unmapped, 4096);
 	free(heap);
 }

@@ -15,16 +15,20 @@
 #
 # A variant is COMPILER-OLEVEL[-SUFFIX]...; a suffix alone stands for gcc-O2-SUFFIX:
 #
-#   cet       -fcf-protection, prepared functions with the CET prefix
-#   nocet     -fcf-protection=none
+#   cet       -fcf-protection, prepared functions with the CET prefix; aarch64: -mbranch-protection=standard, its like
+#   nocet     -fcf-protection=none; aarch64: -mbranch-protection=none
 #   static    -static, with libhotpatch.a (the libraries are built, but nothing can load them)
 #   archive   with libhotpatch.a, but otherwise dynamic: libraries and the inspect plugin can be loaded
 #   pie       -fpie -pie
 #   nopie     -fno-pie -no-pie
 #   prepared  every function is prepared, as with the variable prepare_cflags of hotpatch.pc; PREPARED is defined
 #   asan      with AddressSanitizer and UndefinedBehaviorSanitizer, tsan with ThreadSanitizer (scripts/check)
+#   musl      with musl-gcc; the kernel's headers, which it does not find, are in LIBS/../kernel-headers (scripts/check)
 #
-# HP_VARIANTS in the environment takes the place of all variants.
+# machine=x86_64 says that a program is for that instruction set alone: elsewhere it has no variant.
+#
+# HP_VARIANTS in the environment takes the place of all variants (those with the archive keep it), HP_RUN is put before
+# the program's name when it is run. With HP_TARGET (aarch64-linux-gnu) the compilers are those for that target.
 #
 # In a NAME.lib*.c only cflags and ldflags count, and for that library alone.
 set -eu
@@ -40,7 +44,7 @@ value() {
 	set -f
 	for word in $line; do
 		case $word in
-		cflags=* | ldflags=* | variants=* | limit=*)
+		cflags=* | ldflags=* | variants=* | limit=* | machine=*)
 			key=${word%%=*}
 			word=${word#*=}
 			;;
@@ -52,9 +56,13 @@ value() {
 }
 
 list() {
-	local source=$1 name variants limit variant
+	local source=$1 name variants limit variant own machine
 	name=$(basename "${source%.c*}")
-	variants=${HP_VARIANTS:-$(value variants "$source")}
+	machine=$(value machine "$source")
+	if [[ ${HP_TARGET-$(uname -m)} != "$machine"* ]]; then return; fi
+	own=$(value variants "$source")
+	variants=${HP_VARIANTS:-$own}
+	if [[ ${HP_VARIANTS-} && ${own//,/ } == *-archive ]]; then variants+=-archive; fi
 	limit=$(value limit "$source")
 	for variant in $(tr ',' ' ' <<<"${variants:-$default_variants}"); do
 		case $variant in
@@ -69,22 +77,33 @@ list() {
 	done
 }
 
-# variant_flags VARIANT: sets cc, cflags, ldflags, static and archive.
+# variant_flags VARIANT: sets cc (a list), cflags, ldflags, static and archive.
 variant_flags() {
-	local suffix parts entry=8,6
+	local suffix parts protection entry=8,6
 	IFS=- read -r -a parts <<<"$1"
-	cc=${parts[0]}
+	cc=("${parts[0]}")
+	if [[ ${HP_TARGET-} ]]; then
+		case ${cc[0]} in
+		gcc) cc=("$HP_TARGET-gcc") ;;
+		clang) cc=(clang "--target=$HP_TARGET") ;;
+		esac
+	fi
 	cflags=(-std=gnu11 -g -Wall -Wextra "-${parts[1]}" -I "$root/include" -pthread)
 	ldflags=()
 	static=
 	archive=
-	if echo __CET__ | "$cc" -E -P - 2>/dev/null | grep -q '[13]'; then entry=7,5; fi
+	protection=(-fcf-protection -fcf-protection=none)
+	if echo __CET__ | "${cc[@]}" -E -P - 2>/dev/null | grep -q '[13]'; then entry=7,5; fi
 	if [[ -$1- == *-cet-* ]]; then entry=7,5; fi
 	if [[ -$1- == *-nocet-* ]]; then entry=8,6; fi
+	if [[ ${HP_TARGET-$(uname -m)} == aarch64* ]]; then
+		entry=2
+		protection=(-mbranch-protection=standard -mbranch-protection=none)
+	fi
 	for suffix in "${parts[@]:2}"; do
 		case $suffix in
-		cet) cflags+=(-fcf-protection) ;;
-		nocet) cflags+=(-fcf-protection=none) ;;
+		cet) cflags+=("${protection[0]}") ;;
+		nocet) cflags+=("${protection[1]}") ;;
 		static) static=1 ;;
 		archive) archive=1 ;;
 		pie) cflags+=(-fpie) ldflags+=(-pie) ;;
@@ -94,6 +113,12 @@ variant_flags() {
 			ldflags+=("-fsanitize=address,undefined")
 			;;
 		tsan) cflags+=(-fsanitize=thread) ldflags+=(-fsanitize=thread) ;;
+		musl)
+			cc=musl-gcc
+			# Without the inspect plugin, which cannot be built, split functions cannot be followed.
+			cflags+=(-isystem "$libs/../kernel-headers" -fno-reorder-blocks-and-partition)
+			ldflags+=("-Wl,--eh-frame-hdr") # which musl-gcc does not ask the linker for
+			;;
 		prepared) cflags+=(-DPREPARED -fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
 		*)
 			echo "build.sh: no such variant: '$1' ('$suffix')" >&2
@@ -110,8 +135,8 @@ make_program() {
 	rm -rf "$dir"
 	mkdir -p "$dir"
 	variant_flags "${variant}"
-	if ! command -v "$cc" >/dev/null; then
-		echo "$cc is not installed" >"$dir/skip"
+	if ! command -v "${cc[0]}" >/dev/null; then
+		echo "${cc[0]} is not installed" >"$dir/skip"
 		echo "$stamp: $source" >"$deps"
 		return
 	fi
@@ -134,18 +159,18 @@ make_program() {
 		[[ -e $lib ]] || continue
 		read -r -a lib_cflags <<<"$(value cflags "$lib")"
 		read -r -a lib_ldflags <<<"$(value ldflags "$lib")"
-		"$cc" "${cflags[@]}" "${lib_cflags[@]}" -fPIC -MMD -MF deps.lib -MT target -shared \
+		"${cc[@]}" "${cflags[@]}" "${lib_cflags[@]}" -fPIC -MMD -MF deps.lib -MT target -shared \
 			-o "$(basename "$lib" .c).so" "$lib" "${lib_ldflags[@]}"
 		cat deps.lib >>deps
 	done
 	if [[ $source == *.cc ]]; then
 		cflags=("${cflags[@]/-std=gnu11/-std=gnu++17}")
-		case $cc in
-		gcc) cc=g++ ;;
-		clang) cc=clang++ ;;
+		case ${cc[0]} in
+		*gcc) cc[0]=${cc[0]%gcc}g++ ;;
+		clang) cc[0]=clang++ ;;
 		esac
 	fi
-	"$cc" "${cflags[@]}" "${own_cflags[@]}" -MMD -MF deps.lib -MT target -o "$name" "$source" \
+	"${cc[@]}" "${cflags[@]}" "${own_cflags[@]}" -MMD -MF deps.lib -MT target -o "$name" "$source" \
 		"${own_ldflags[@]}" "${ldflags[@]}"
 	cat deps.lib >>deps
 	# One rule for ninja: the stamp that meson knows depends on all of it.
@@ -163,7 +188,8 @@ run_program() {
 		cat skip
 		exit 77
 	fi
-	exec "./$2"
+	# shellcheck disable=SC2086 # words
+	exec ${HP_RUN-} "./$2"
 }
 
 case ${1-} in

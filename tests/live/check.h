@@ -139,13 +139,6 @@ UNUSED static void deadline_passed(int signo)
 	_exit(1);
 }
 
-/* Ends the test as failed after so many seconds. A signal, no thread: the tests count threads. */
-UNUSED static void deadline(unsigned seconds)
-{
-	signal(SIGALRM, deadline_passed);
-	alarm(seconds);
-}
-
 /* -- Threads ------------------------------------------------------------------------------------------------ */
 
 UNUSED static pthread_t thread_start(void *(*run)(void *), void *arg)
@@ -235,6 +228,14 @@ UNUSED static unsigned setting(const char *variable, unsigned otherwise)
 	const char *text = getenv(variable);
 
 	return text != NULL && atoi(text) > 0 ? (unsigned)atoi(text) : otherwise;
+}
+
+/* Ends the test as failed after so many seconds, or HP_PATIENCE times as many. A signal, no thread: the tests count
+ * threads. */
+UNUSED static void deadline(unsigned seconds)
+{
+	signal(SIGALRM, deadline_passed);
+	alarm(seconds * setting("HP_PATIENCE", 1));
 }
 
 /* How often a test does what it does unless told: all of it in one variant, a quarter in the others, since the set of

@@ -68,22 +68,34 @@ static void in_the_way(void)
 	CHECK_INT(yields(false), OLD);
 }
 
+/* Where a call leaves its return address in a register the innermost one is where swapcontext saved the registers. */
+#if defined(__aarch64__)
+#define ADD_REGISTERS CHECK_OK(hotpatch_stack_add(&there, sizeof(there)))
+#define REMOVE_REGISTERS CHECK_OK(hotpatch_stack_remove(&there))
+#else
+#define ADD_REGISTERS
+#define REMOVE_REGISTERS
+#endif
+
 int main(void)
 {
 	deadline(30);
 	change();
 	CHECK_OK(hotpatch_stack_add(stack, sizeof(stack)));
+	ADD_REGISTERS;
 	for (int i = 0; i < 2; i++) {
 		suspend();
 		in_the_way();
 		resume();
 		/* Nobody runs there, but what is stale may stop a scan. */
 		memset(stack, 0, sizeof(stack));
+		memset(&there, 0, sizeof(there));
 		change();
 	}
 	suspend();
 	in_the_way();
 	CHECK_OK(hotpatch_stack_remove(stack));
+	REMOVE_REGISTERS;
 	change(); /* the caller's word: nothing is known of this stack any more */
 	resume();
 	CHECK_CODE(hotpatch_stack_remove(stack), HOTPATCH_EINVAL);

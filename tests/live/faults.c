@@ -14,18 +14,19 @@
  *
  * With lasting faults (each later call of that kind fails too) what was begun may not be taken back to the byte, but
  * the code still tells the truth, and once the fault is over all is healed. Last, each step fails 100 times in one
- * process, in which neither memory, mappings nor descriptors may grow.
+ * process, in which neither memory, mappings nor descriptors may grow. FAULTS_ONLY in the environment names one
+ * operation.
  *
  * Seen to fail: before what it found was mended: a change that returned 0 and changed nothing after a failure of
  * membarrier, a crash when a loaded library could not be remembered, errors without a sentence, memory lost for each
- * failure.
+ * failure; and a function that could never be changed again after its first bytes could not be read once.
  */
 #include "faults.h"
 #include "maps.h"
 #include <dirent.h>
 #include <sys/wait.h>
 
-enum { FUNCTIONS = 3 };
+enum { FUNCTIONS = 4 };
 
 /* Lasting faults and growth have nothing to do with compilers and kinds of entry: in one variant only. */
 #if defined(__clang__) || (defined(__CET__) && __CET__ & 1)
@@ -47,6 +48,14 @@ HOTPATCHABLE int two(int a)
 HOTPATCHABLE int three(int a)
 {
 	return a + 1;
+}
+
+static volatile int plus = 1;
+
+/* Not prepared: it needs the breakpoint. */
+APART int plain(int a)
+{
+	return a + plus;
 }
 
 /* Changed and restored between times, so that what an operation left for the next to clear is cleared. */
@@ -74,7 +83,7 @@ APART int plus_context(int a)
 #define PROGRAM __attribute__((section("faults_data")))
 extern unsigned char __start_faults_data[], __stop_faults_data[];
 static PROGRAM int contexts[2] = {2, 3};
-static PROGRAM int (*functions[FUNCTIONS])(int) = {one, two, three};
+static PROGRAM int (*functions[FUNCTIONS])(int) = {one, two, three, plain};
 static PROGRAM unsigned char pattern[4096] = {1, 2, 3, [4095] = 4};
 
 static const char library[] = "./faults.libA.so";
@@ -97,6 +106,16 @@ static int fn_two(void)
 static int fn_three(void)
 {
 	return hotpatch_fn(one, plus_three, .timeout_ms = timeout);
+}
+
+static int plain_two(void)
+{
+	return hotpatch_fn(plain, plus_two, .unprepared = true, .timeout_ms = timeout);
+}
+
+static int plain_restore(void)
+{
+	return hotpatch_restore(plain, .timeout_ms = timeout);
 }
 
 static int fn_drain(void)
@@ -134,7 +153,7 @@ static int set(void)
 	struct hotpatch *patch = hotpatch_new("set");
 	int r = patch != NULL ? HOTPATCH_OK : hotpatch_error()->code;
 
-	for (int i = 0; i < FUNCTIONS && r == HOTPATCH_OK; i++)
+	for (int i = 0; i < FUNCTIONS - 1 && r == HOTPATCH_OK; i++)
 		r = hotpatch_replace_at(patch, hotpatch_marks_(), "functions", (hotpatch_any)functions[i],
 		                        (hotpatch_any)plus_two, NULL);
 	if (r == HOTPATCH_OK)
@@ -177,19 +196,21 @@ struct scenario {
 };
 
 static const struct scenario scenarios[] = {
-	{"a function, first", nothing, fn_two, restore, {1, 1, 1}, {2, 1, 1}},
-	{"a function, later", fn_two, fn_three, restore, {2, 1, 1}, {3, 1, 1}},
-	{"a function, DRAIN", nothing, fn_drain, restore, {1, 1, 1}, {2, 1, 1}},
-	{"a function, FORCE", nothing, fn_force, restore, {1, 1, 1}, {2, 1, 1}},
-	{"restoring", fn_two, restore, nothing, {2, 1, 1}, {1, 1, 1}},
-	{"a closure, first", nothing, closure_two, restore, {1, 1, 1}, {2, 1, 1}},
-	{"a closure, later", closure_two, closure_three, restore, {2, 1, 1}, {3, 1, 1}},
-	{"restoring a closure", closure_two, restore, nothing, {2, 1, 1}, {1, 1, 1}},
-	{"a function of a library", nothing, lib, restore, {1, 1, 1}, {2, 1, 1}},
-	{"a set", nothing, set, set_revert, {1, 1, 1}, {2, 2, 2}},
-	{"reverting a set", set, set_revert, nothing, {2, 2, 2}, {1, 1, 1}},
-	{"loading", nothing, load, unload, {1, 1, 1}, {2, 2, 2}},
-	{"unloading", load, unload, nothing, {2, 2, 2}, {1, 1, 1}},
+	{"a function, first", nothing, fn_two, restore, {1, 1, 1, 1}, {2, 1, 1, 1}},
+	{"a function, later", fn_two, fn_three, restore, {2, 1, 1, 1}, {3, 1, 1, 1}},
+	{"a function, DRAIN", nothing, fn_drain, restore, {1, 1, 1, 1}, {2, 1, 1, 1}},
+	{"a function, FORCE", nothing, fn_force, restore, {1, 1, 1, 1}, {2, 1, 1, 1}},
+	{"restoring", fn_two, restore, nothing, {2, 1, 1, 1}, {1, 1, 1, 1}},
+	{"a closure, first", nothing, closure_two, restore, {1, 1, 1, 1}, {2, 1, 1, 1}},
+	{"a closure, later", closure_two, closure_three, restore, {2, 1, 1, 1}, {3, 1, 1, 1}},
+	{"restoring a closure", closure_two, restore, nothing, {2, 1, 1, 1}, {1, 1, 1, 1}},
+	{"a function of a library", nothing, lib, restore, {1, 1, 1, 1}, {2, 1, 1, 1}},
+	{"a set", nothing, set, set_revert, {1, 1, 1, 1}, {2, 2, 2, 1}},
+	{"reverting a set", set, set_revert, nothing, {2, 2, 2, 1}, {1, 1, 1, 1}},
+	{"loading", nothing, load, unload, {1, 1, 1, 1}, {2, 2, 2, 1}},
+	{"unloading", load, unload, nothing, {2, 2, 2, 1}, {1, 1, 1, 1}},
+	{"an unprepared function", nothing, plain_two, plain_restore, {1, 1, 1, 1}, {1, 1, 1, 2}},
+	{"restoring it", plain_two, plain_restore, nothing, {1, 1, 1, 2}, {1, 1, 1, 1}},
 };
 
 /* -- What is the same before and after ----------------------------------------------------------------------- */
@@ -342,6 +363,12 @@ static void one_fault(const struct scenario *scenario, long at, bool lasting)
 	CHECK_OK(hotpatch_fn(four, plus_two));
 	CHECK_OK(hotpatch_restore(four));
 	CHECK_INT(four(0), 1);
+	if (scenario->operate == plain_two || scenario->operate == plain_restore) {
+		/* A jump that could not be taken back stays, and leads to the original, until the site's next
+		 * operation. */
+		CHECK_OK(plain_two());
+		CHECK_OK(plain_restore());
+	}
 	program_check(start, when);
 	_exit(faults.fired ? 0 : 3);
 }
@@ -449,8 +476,11 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
 		const struct scenario *scenario = &scenarios[i];
+		const char *only = getenv("FAULTS_ONLY");
 		long once = 0, lasting = 0;
 
+		if (only != NULL && strcmp(only, scenario->name) != 0)
+			continue;
 		while (in_child(scenario, once, false))
 			once++;
 		while (WHOLE && in_child(scenario, lasting, true))

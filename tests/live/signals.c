@@ -91,6 +91,15 @@ static void fault(void)
 		*nowhere = 1;
 }
 
+static void trap(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("int3");
+#else
+	raise(SIGTRAP); /* a breakpoint's handler would have to step over it */
+#endif
+}
+
 static void own_signals(int default_signal)
 {
 	pthread_t thread;
@@ -107,7 +116,7 @@ static void own_signals(int default_signal)
 	for (; n < 40; n++) {
 		change(1);
 		fault();
-		__asm__ volatile("int3");
+		trap();
 		raise(SIGUSR1);
 		raise(SIGUSR2);
 		/* Real-time signals queue, so that none may be missing. */

@@ -1,5 +1,6 @@
 /* sites - every kind of prepared entry takes jumps, and gets its bytes back.
  *
+ * build: machine=x86_64
  * build: variants=gcc-O0,gcc-O1,gcc-O2,gcc-O3,gcc-Os,clang-O0,clang-O2,clang-O3
  * build: gcc-O2-cet,clang-O2-cet,gcc-O2-static,gcc-O2-nopie
  *

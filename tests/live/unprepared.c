@@ -11,6 +11,7 @@
  * for ever); without check_function's to_entry (`loop_to_entry` gives the new body's value); without hp_targets_lead
  * (`jumped_into` is accepted).
  *
+ * build: machine=x86_64
  * build: ldflags=-Wl,-z,now limit=120
  */
 #include "check.h"

@@ -60,6 +60,7 @@ static void change(unsigned times)
 
 /* -- The state of a thread's floating point environment ------------------------------------------------------ */
 
+#if defined(__x86_64__)
 struct environment {
 	unsigned mxcsr;
 	unsigned short control;
@@ -86,12 +87,55 @@ static void set_environment(void)
 	errno = ERRNO;
 }
 
-static void check_environment(const char *where)
+static void restore_environment(struct environment before)
+{
+	__asm__ volatile("ldmxcsr %0" : : "m"(before.mxcsr));
+	__asm__ volatile("fldcw %0" : : "m"(before.control));
+}
+
+static bool environment_kept(void)
 {
 	struct environment now = environment_now();
 
-	if (now.mxcsr != MXCSR || now.control != CONTROL)
-		FAIL("%s: mxcsr is %x and the x87 control word %x", where, now.mxcsr, now.control);
+	return now.mxcsr == MXCSR && now.control == CONTROL;
+}
+#elif defined(__aarch64__)
+/* Rounding towards zero, flushing to zero. */
+enum { FPCR = 3 << 22 | 1 << 24 };
+
+struct environment {
+	uint64_t control;
+};
+
+static struct environment environment_now(void)
+{
+	struct environment now;
+
+	__asm__ volatile("mrs %0, fpcr" : "=r"(now.control));
+	return now;
+}
+
+static void restore_environment(struct environment before)
+{
+	__asm__ volatile("msr fpcr, %0" : : "r"(before.control));
+}
+
+static void set_environment(void)
+{
+	restore_environment((struct environment){FPCR});
+	errno = ERRNO;
+}
+
+static bool environment_kept(void)
+{
+	return environment_now().control == FPCR;
+}
+#endif
+
+static void check_environment(const char *where)
+{
+	if (!environment_kept())
+		FAIL("%s: the rounding modes or exception masks have changed", where);
 	if (errno != ERRNO)
 		FAIL("%s: errno is %d", where, errno);
 }
@@ -112,6 +156,7 @@ APART unsigned leaf(unsigned seed)
 	return 0;
 }
 
+#if defined(__x86_64__)
 /* All sixteen vector registers and the x87 stack hold known values for a long while. */
 APART int registers_kept(void)
 {
@@ -139,6 +184,29 @@ APART int registers_kept(void)
 	                 : "eax", "ecx", "cc", "xmm0", "xmm1", "xmm5", "xmm9", "xmm15", "st", "st(1)", "st(2)");
 	return lost == 0 && result[0] == pattern[0] && result[1] == pattern[1];
 }
+#elif defined(__aarch64__)
+APART int registers_kept(void)
+{
+	static const uint64_t pattern[2] = {0x0123456789abcdef, 0xfedcba9876543210};
+	uint64_t differ, low, high;
+
+	__asm__ volatile("ldr q0, %[pattern]\n\t"
+	                 "mov v1.16b, v0.16b\n\t mov v9.16b, v0.16b\n\t mov v31.16b, v0.16b\n\t"
+	                 "mov w9, #20000\n"
+	                 "1:\n\t"
+	                 "subs w9, w9, #1\n\t"
+	                 "b.ne 1b\n\t"
+	                 "eor v1.16b, v1.16b, v0.16b\n\t eor v9.16b, v9.16b, v0.16b\n\t"
+	                 "eor v31.16b, v31.16b, v0.16b\n\t"
+	                 "orr v1.16b, v1.16b, v9.16b\n\t orr v1.16b, v1.16b, v31.16b\n\t"
+	                 "umaxv b1, v1.16b\n\t umov %w[differ], v1.b[0]\n\t"
+	                 "umov %[low], v0.d[0]\n\t umov %[high], v0.d[1]"
+	                 : [differ] "=r"(differ), [low] "=r"(low), [high] "=r"(high)
+	                 : [pattern] "Q"(pattern)
+	                 : "w9", "cc", "v0", "v1", "v9", "v31");
+	return (uint32_t)differ == 0 && low == pattern[0] && high == pattern[1];
+}
+#endif
 
 static void *runs(void *arg)
 {
@@ -269,15 +337,15 @@ static void calling_thread(void)
 	set_environment();
 	change(20);
 	check_environment("the thread that makes the change");
-	__asm__ volatile("ldmxcsr %0" : : "m"(before.mxcsr));
-	__asm__ volatile("fldcw %0" : : "m"(before.control));
+	restore_environment(before);
 }
 
 /* -- A program that rewrites its own text -------------------------------------------------------------------- */
 
-/* mov $0, %eax; ret, among the marked functions; the program writes the constant, which is aligned. */
+/* It returns a constant among its code: mov $0, %eax; ret, or what loads it there, among the marked functions; the program writes the constant, which is aligned. */
 int rewritten(void);
 extern atomic_int rewritten_constant;
+#if defined(__x86_64__)
 __asm__(".pushsection hotpatchable,\"ax\",@progbits\n\t"
         ".balign 16\n\t.skip 7, 0x90\n\t"
         ".globl rewritten\n\t.type rewritten,@function\n"
@@ -285,6 +353,15 @@ __asm__(".pushsection hotpatchable,\"ax\",@progbits\n\t"
         ".globl rewritten_constant\n"
         "rewritten_constant:\n\t.long 0\n\tret\n\t.cfi_endproc\n\t"
         ".size rewritten, . - rewritten\n\t.popsection");
+#elif defined(__aarch64__)
+__asm__(".pushsection hotpatchable,\"ax\",@progbits\n\t"
+        ".balign 16\n\t"
+        ".globl rewritten\n\t.type rewritten,@function\n"
+        "rewritten:\n\t.cfi_startproc\n\thint #34\n\tldr w0, .Lconstant\n\tret\n"
+        ".globl rewritten_constant\n"
+        "rewritten_constant:\n.Lconstant:\n\t.long 0\n\t.cfi_endproc\n\t"
+        ".size rewritten, . - rewritten\n\t.popsection");
+#endif
 
 static void check_writable(char *page)
 {

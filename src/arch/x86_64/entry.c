@@ -52,7 +52,7 @@ enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, co
 		.jump_len = SHORT_SIZE,
 		.body_at = jump_at + SHORT_SIZE,
 		.far = prefix == 5,
-		.cet = cet,
+		.guarded = cet,
 	};
 	memcpy(entry.old_prefix, before + n_before - prefix, prefix);
 	memcpy(entry.old_jump, at + jump_at, SHORT_SIZE);
@@ -60,6 +60,12 @@ enum hp_entry_kind hp_arch_entry_read(const uint8_t *before, size_t n_before, co
 	entry.new_jump[1] = (uint8_t)(0 - (prefix + jump_at + SHORT_SIZE));
 	*ret_entry = entry;
 	return HP_ENTRY_PREPARED;
+}
+
+size_t hp_arch_entry_gap(const uint8_t *at)
+{
+	(void)at;
+	return 0;
 }
 
 bool hp_arch_entry_over(const uint8_t *at, struct hp_entry *ret_entry)
@@ -91,9 +97,9 @@ uintptr_t hp_arch_entry_pun(const struct hp_entry *plan, uintptr_t entry)
 static bool distance(uintptr_t from, uintptr_t to, uint8_t *ret_bytes)
 {
 	int64_t far = (int64_t)(to - from);
-	int32_t near = (int32_t)far;
-	if (near != far)
+	if (far < INT32_MIN || far > INT32_MAX)
 		return false;
+	int32_t near = (int32_t)far;
 	memcpy(ret_bytes, &near, sizeof(near));
 	return true;
 }

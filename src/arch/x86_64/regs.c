@@ -11,7 +11,7 @@ enum { RAX, RDX, RCX, RBX, RSI, RDI, RBP, RSP, R8, R9, R10, R11, R12, R13, R14, 
 static void set(struct hp_regs *regs, unsigned reg, uintptr_t value)
 {
 	regs->value[reg] = value;
-	regs->known |= 1u << reg;
+	regs->known |= UINT64_C(1) << reg;
 }
 
 /* The gate stands for the function that was called: the frame to begin with is its caller's. */
@@ -43,7 +43,8 @@ void hp_arch_regs_from_saved(const struct hp_saved_regs *saved, struct hp_regs *
 	*ret_regs = regs;
 }
 
-void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_regs)
+/* gregs: as in the kernel's and libc's contexts. */
+static void regs_from_kernel(const uintptr_t *gregs, struct hp_regs *ret_regs)
 {
 	static const uint8_t kernel[HP_REG_COUNT] = {
 		REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8,
@@ -51,8 +52,13 @@ void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_reg
 	};
 	struct hp_regs regs = {.exact_ip = true};
 	for (unsigned reg = 0; reg < HP_REG_COUNT; reg++)
-		set(&regs, reg, (uintptr_t)context->uc_mcontext.gregs[kernel[reg]]);
+		set(&regs, reg, gregs[kernel[reg]]);
 	*ret_regs = regs;
+}
+
+void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_regs)
+{
+	regs_from_kernel((const uintptr_t *)context->uc_mcontext.gregs, ret_regs);
 }
 
 void hp_arch_regs_from_pair(uintptr_t ip, uintptr_t sp, struct hp_regs *ret_regs)
@@ -72,6 +78,26 @@ bool hp_arch_regs_leave_entry(struct hp_regs *regs, hp_cfi_read read, void *arg)
 	regs->value[RSP] += 8;
 	regs->exact_ip = false;
 	return true;
+}
+
+/* mov $15,%rax; syscall: glibc's and musl's restorer, and the one that debuggers look for. The handler has returned to it,
+ * so the stack pointer is at the context: the frame without its first word, the restorer's address. */
+bool hp_arch_regs_leave_signal(struct hp_regs *regs, hp_cfi_read read, void *arg)
+{
+	static const uint8_t restorer[8] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f};
+	uintptr_t code, context[HP_SIGFRAME_WORDS - 1];
+	if (!read(regs->value[RIP], &code, arg) || memcmp(&code, restorer, sizeof(code)) != 0)
+		return false;
+	for (size_t i = 0; i < sizeof(context) / sizeof(*context); i++)
+		if (!read(regs->value[RSP] + i * sizeof(*context), &context[i], arg))
+			return false;
+	regs_from_kernel(context + 5, regs);
+	return true;
+}
+
+uintptr_t hp_arch_signal_mark(uintptr_t restorer)
+{
+	return restorer;
 }
 
 /* Word 1 is uc_flags, 2 uc_link, 3 to 5 uc_stack, and from 6 on the registers as in REG_R8 ... (kernel,
