@@ -53,7 +53,10 @@
 	X(ESIGNAL, -21, "the signal hotpatch needs is used by the program")                                            \
 	X(ESYSTEM, -22, "the system refused something hotpatch needs")                                                 \
 	X(ENOTSUP, -23, "not possible in this kind of program or on this machine")                                     \
-	X(EDISABLED, -24, "the program was compiled with HOTPATCH_DISABLE")
+	X(EDISABLED, -24, "the program was compiled with HOTPATCH_DISABLE")                                            \
+	X(EREFUSED, -25, "the change cannot be made in a running program")                                             \
+	X(EBUILD, -26, "the source could not be compiled or compared")                                             \
+	X(EGONE, -27, "the process is gone")
 
 enum hotpatch_code {
 	HOTPATCH_OK = 0,
@@ -272,7 +275,14 @@ int hotpatch_set_signal(int signo);
  * written elsewhere (pipes, files) are not seen. */
 int hotpatch_reclaim(void);
 
+/* How hotpatch_serve is told more than nothing. */
+struct hotpatch_serve_options {
+	size_t size;      /* filled in by the macro */
+	const char *path; /* of the socket; NULL: where the command looks, as for a program started with `hotpatch run` */
+};
+
 /* What the macros below call. */
+int hotpatch_serve_with(const struct hotpatch_serve_options *options);
 int hotpatch_fn_at(const struct hotpatch_marks *marks, const char *name, hotpatch_any fn, hotpatch_any body,
                    const struct hotpatch_options *options);
 int hotpatch_closure_at(const struct hotpatch_marks *marks, const char *name, hotpatch_any fn, hotpatch_any body,
@@ -373,6 +383,15 @@ static inline int hotpatch_reclaim(void)
 {
 	return 0;
 }
+struct hotpatch_serve_options {
+	size_t size;
+	const char *path;
+};
+static inline int hotpatch_serve_with(const struct hotpatch_serve_options *options)
+{
+	(void)options;
+	return HOTPATCH_EDISABLED;
+}
 
 #endif
 
@@ -400,6 +419,9 @@ HOTPATCH_END_C_
  * hotpatch_unload(path, ...)                        reverts it; the library stays mapped until hotpatch_reclaim
  * hotpatch_reclaim_each(callback, arg, ...)         hotpatch_reclaim, and callback for each thing it keeps, until that
  *                                                   returns non-zero; options: timeout_ms, stall_ms
+ * hotpatch_serve(...)                               starts the agent, a thread by which the command `hotpatch` applies
+ *                                                   patches to this process; option: path. 0 also where it runs already;
+ *                                                   HOTPATCH_ESYSTEM where it can have no socket or thread
  *
  * `...` are options by name.
  */
@@ -424,6 +446,7 @@ HOTPATCH_END_C_
 #define hotpatch_revert(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
 #define hotpatch_load(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
 #define hotpatch_unload(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
+#define hotpatch_serve(...) ((int)HOTPATCH_EDISABLED)
 #define hotpatch_reclaim_each(callback, ...) ((void)(callback), 0)
 
 #elif !defined(__cplusplus)
@@ -473,6 +496,9 @@ HOTPATCH_END_C_
 #define HOTPATCH_LOAD_(path, ...) hotpatch_load_at(hotpatch_marks_(), (path), HOTPATCH_OPTIONS_(__VA_ARGS__))
 #define hotpatch_unload(...) HOTPATCH_UNLOAD_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_UNLOAD_(path, ...) hotpatch_unload_with((path), HOTPATCH_OPTIONS_(__VA_ARGS__))
+#define hotpatch_serve(...)                                                                                            \
+	hotpatch_serve_with(                                                                                           \
+		&(struct hotpatch_serve_options){.size = sizeof(struct hotpatch_serve_options), __VA_ARGS__})
 #define hotpatch_reclaim_each(...) HOTPATCH_RECLAIM_EACH_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_RECLAIM_EACH_(callback, arg, ...)                                                                     \
 	hotpatch_reclaim_with((callback), (arg), HOTPATCH_OPTIONS_(__VA_ARGS__))
@@ -593,6 +619,12 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define hotpatch_revert(...) HOTPATCH_ONE_(HOTPATCH_REVERT_CALL_, __VA_ARGS__)
 #define hotpatch_load(...) HOTPATCH_ONE_(HOTPATCH_LOAD_CALL_, __VA_ARGS__)
 #define hotpatch_unload(...) HOTPATCH_ONE_(HOTPATCH_UNLOAD_CALL_, __VA_ARGS__)
+#define hotpatch_serve(...)                                                                                            \
+	([&]() -> int {                                                                                                \
+		struct hotpatch_serve_options hotpatch_options_ = {sizeof(struct hotpatch_serve_options), nullptr};    \
+		static_cast<void>(hotpatch_options_ __VA_ARGS__);                                                      \
+		return hotpatch_serve_with(&hotpatch_options_);                                                        \
+	}())
 #define hotpatch_reclaim_each(...) HOTPATCH_TWO_(HOTPATCH_RECLAIM_CALL_, __VA_ARGS__)
 
 #endif

@@ -265,7 +265,7 @@ static int free_left(struct hp_site *site, void *arg)
 	struct left *left = arg;
 	for (struct hp_definition **at = &site->lingering; *at;) {
 		struct hp_definition *definition = *at;
-		if (!hp_definition_is_left(definition)) {
+		if (!hp_definition_is_left(definition, NULL)) {
 			keep_definition(left->kept, site, definition);
 			at = &definition->next;
 			continue;

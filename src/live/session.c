@@ -190,6 +190,16 @@ static void destroy_discarded(struct hp_definition *definition)
 	}
 }
 
+void hp_session_close(struct hp_session *session)
+{
+	hp_memory_forget(session->outcome, sizeof(*session->outcome));
+	if (session->has_turn)
+		turn_give();
+	destroy_discarded(session->discarded);
+	pthread_setcancelstate(session->cancel_state, NULL);
+	errno = session->saved_errno;
+}
+
 int hp_session_end(struct hp_session *session, int code)
 {
 	const struct hp_outcome *outcome = session->outcome;
@@ -198,12 +208,7 @@ int hp_session_end(struct hp_session *session, int code)
 		                    outcome->obstacles, outcome->n_obstacles);
 	else
 		hp_report(code, &session->err);
-	hp_memory_forget(session->outcome, sizeof(*session->outcome));
-	if (session->has_turn)
-		turn_give();
-	destroy_discarded(session->discarded);
-	pthread_setcancelstate(session->cancel_state, NULL);
-	errno = session->saved_errno;
+	hp_session_close(session);
 	return code;
 }
 

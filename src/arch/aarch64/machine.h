@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { HP_ARCH_MACHINE = 183 }; /* e_machine of ELF files */
+
 /* -- Registers: DWARF numbers, aadwarf64 section 4.1; a call leaves its return address in x30 ---------------------- */
 
 enum { HP_REG_COUNT = 33, HP_REG_SP = 31, HP_REG_IP = 32, HP_REG_RETURN = 30 };

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { HP_ARCH_MACHINE = 62 }; /* e_machine of ELF files */
+
 /* -- Registers: DWARF numbers, psABI figure 3.36; column 16 is the return address ---------------------------------- */
 
 enum { HP_REG_COUNT = 17, HP_REG_SP = 7, HP_REG_IP = 16, HP_REG_RETURN = HP_REG_IP };
