@@ -55,7 +55,8 @@
 	X(ENOTSUP, -23, "not possible in this kind of program or on this machine")                                     \
 	X(EDISABLED, -24, "the program was compiled with HOTPATCH_DISABLE")                                            \
 	X(EREFUSED, -25, "the change cannot be made in a running program")                                             \
-	X(EBUILD, -26, "the source could not be compiled or compared")
+	X(EBUILD, -26, "the source could not be compiled or compared")                                                 \
+	X(EGONE, -27, "the process is gone")
 
 enum hotpatch_code {
 	HOTPATCH_OK = 0,
@@ -261,7 +262,14 @@ int hotpatch_set_signal(int signo);
  * many are still in use, or may be. */
 int hotpatch_reclaim(void);
 
+/* How hotpatch_serve is told more than nothing. */
+struct hotpatch_serve_options {
+	size_t size;      /* filled in by the macro */
+	const char *path; /* of the socket; NULL: where the command looks, as for a program started with `hotpatch run` */
+};
+
 /* What the macros below call. */
+int hotpatch_serve_with(const struct hotpatch_serve_options *options);
 int hotpatch_fn_at(const struct hotpatch_marks *marks, const char *name, hotpatch_any fn, hotpatch_any body,
                    const struct hotpatch_options *options);
 int hotpatch_closure_at(const struct hotpatch_marks *marks, const char *name, hotpatch_any fn, hotpatch_any body,
@@ -354,6 +362,15 @@ static inline int hotpatch_set_signal(int signo)
 	return HOTPATCH_EDISABLED;
 }
 static inline int hotpatch_reclaim(void) { return 0; }
+struct hotpatch_serve_options {
+	size_t size;
+	const char *path;
+};
+static inline int hotpatch_serve_with(const struct hotpatch_serve_options *options)
+{
+	(void)options;
+	return HOTPATCH_EDISABLED;
+}
 
 #endif
 
@@ -379,6 +396,9 @@ HOTPATCH_END_C_
  * hotpatch_apply(p, ...), hotpatch_revert(p, ...)   all functions of the set change at one instant
  * hotpatch_load(path, ...)                          applies every function the library marks HOTPATCH, as one patch
  * hotpatch_unload(path, ...)                        reverts it; the library stays mapped
+ * hotpatch_serve(...)                               starts the agent, a thread by which the command `hotpatch` applies
+ *                                                   patches to this process; option: path. 0 also where it runs already;
+ *                                                   HOTPATCH_ESYSTEM where it can have no socket or thread
  *
  * `...` are options by name.
  */
@@ -403,6 +423,7 @@ HOTPATCH_END_C_
 #define hotpatch_revert(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
 #define hotpatch_load(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
 #define hotpatch_unload(...) HOTPATCH_OFF_1_(__VA_ARGS__, 0)
+#define hotpatch_serve(...) ((int)HOTPATCH_EDISABLED)
 
 #elif !defined(__cplusplus)
 
@@ -451,6 +472,9 @@ HOTPATCH_END_C_
 #define HOTPATCH_LOAD_(path, ...) hotpatch_load_at(hotpatch_marks_(), (path), HOTPATCH_OPTIONS_(__VA_ARGS__))
 #define hotpatch_unload(...) HOTPATCH_UNLOAD_(__VA_ARGS__, HOTPATCH_SIZE_)
 #define HOTPATCH_UNLOAD_(path, ...) hotpatch_unload_with((path), HOTPATCH_OPTIONS_(__VA_ARGS__))
+#define hotpatch_serve(...)                                                                                            \
+	hotpatch_serve_with(                                                                                           \
+		&(struct hotpatch_serve_options){.size = sizeof(struct hotpatch_serve_options), __VA_ARGS__})
 
 #else /* C++17: no designated initialisers, so `.mode = x` becomes a statement `options.mode = x;` */
 
@@ -565,6 +589,12 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define hotpatch_revert(...) HOTPATCH_ONE_(HOTPATCH_REVERT_CALL_, __VA_ARGS__)
 #define hotpatch_load(...) HOTPATCH_ONE_(HOTPATCH_LOAD_CALL_, __VA_ARGS__)
 #define hotpatch_unload(...) HOTPATCH_ONE_(HOTPATCH_UNLOAD_CALL_, __VA_ARGS__)
+#define hotpatch_serve(...)                                                                                            \
+	([&]() -> int {                                                                                                \
+		struct hotpatch_serve_options hotpatch_options_ = {sizeof(struct hotpatch_serve_options), nullptr};    \
+		static_cast<void>(hotpatch_options_ __VA_ARGS__);                                                      \
+		return hotpatch_serve_with(&hotpatch_options_);                                                        \
+	}())
 
 #endif
 #endif

@@ -82,6 +82,7 @@ calls() {
 			r += hotpatch_for_each(each, NULL);
 			r += hotpatch_stack_add(context, sizeof *context) + hotpatch_stack_remove(context);
 			r += hotpatch_set_signal(40) + hotpatch_reclaim();
+			r += hotpatch_serve() + hotpatch_serve(.path = path) + hotpatch_serve_with(NULL);
 			hotpatch_poll();
 			r += hotpatch_error()->code + (hotpatch_code_name(r) != NULL) + hotpatch_free(hotpatch_new("set"));
 			return r + mul(1, 2) + divide(1, 1);

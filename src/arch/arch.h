@@ -142,6 +142,13 @@ struct hp_gate_frame {
 extern void hp_gate_enter(void);
 void hp_arch_gate_init(void); /* before the first gate closes */
 
+/* Its number in ELF files (e_machine). */
+#if defined(__x86_64__)
+enum { HP_ARCH_MACHINE = 62 };
+#else
+enum { HP_ARCH_MACHINE = 183 };
+#endif
+
 /* Tells the processor that the thread waits in a loop. */
 static inline void hp_arch_pause(void)
 {
@@ -182,6 +189,35 @@ bool hp_arch_signal_frame(const uintptr_t words[HP_SIGFRAME_WORDS], uintptr_t *r
  * when the handler returns. The number of the call stands in one of the instructions before it; where it does not,
  * false. */
 bool hp_arch_restart_syscall(ucontext_t *context);
+
+/* -- A thread of another process, stopped (ptrace(2)) --------------------------------------------------------------
+ *
+ * Registers are what PTRACE_GETREGSET gives for NT_PRSTATUS. A call is made to end in a system call instruction, by
+ * which the tracer sees that it has returned, and which is never executed. */
+struct user_regs_struct;
+
+enum { HP_ARCH_CALL_ARGS = 6 };
+
+/* Has the thread call `function` on the stack that ends at stack_top; it returns to `syscall_at`, a system call
+ * instruction, which is to be written at *ret_at first; 0: it need not be. */
+void hp_arch_call_set(struct user_regs_struct *regs, uint64_t function, const uint64_t args[HP_ARCH_CALL_ARGS],
+                      uint64_t stack_top, uint64_t syscall_at, uint64_t *ret_at);
+/* Has it make a system call by that instruction. */
+void hp_arch_syscall_set(struct user_regs_struct *regs, uint64_t number, const uint64_t args[HP_ARCH_CALL_ARGS],
+                         uint64_t syscall_at);
+/* What a call has returned, when the thread has come to the system call it returns to; what a system call has. */
+uint64_t hp_arch_call_result(const struct user_regs_struct *regs);
+int64_t hp_arch_syscall_result(const struct user_regs_struct *regs);
+/* Whether the thread has entered that system call with the stack as the call leaves it. */
+bool hp_arch_call_returned(const struct user_regs_struct *regs, uint64_t stack_top, uint64_t syscall_at);
+/* Has the kernel not execute the system call the thread has entered. */
+void hp_arch_syscall_skip(struct user_regs_struct *regs);
+/* The system call that the stop interrupted, or -1. */
+int64_t hp_arch_interrupted_syscall(const struct user_regs_struct *regs);
+/* If that call was made to fail with EINTR, which the kernel would not restart, has the thread make it again. */
+bool hp_arch_syscall_again(struct user_regs_struct *regs);
+/* The offset of a system call instruction in code, or n: none. */
+size_t hp_arch_find_syscall(const uint8_t *code, size_t n);
 
 /* -- System calls without errno ---------------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* cursor - bounds-checked reading of unwind tables: every byte that is read passes here.
+/* cursor - bounds-checked reading of unwind tables and of frames from a socket: every byte that is read passes here.
  *
  * A cursor that would pass its end goes bad for good and answers 0, so that a reader may check once, at the end.
  */

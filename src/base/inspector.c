@@ -112,6 +112,13 @@ static void fill_place(const struct hp_mapped *image, uintptr_t address, uintptr
 {
 	Dl_info info;
 	snprintf(place->image, sizeof(place->image), "%s", image->name);
+	const struct hp_linked_name *name = image->linked ? hp_linked_name_at(image->linked, inside) : NULL;
+	if (name) {
+		snprintf(place->function, sizeof(place->function), "%s", name->name);
+		place->offset = address - name->low;
+	}
+	if (image->linked)
+		return;
 	if (ask_plugin(image, inside, place)) {
 		place->offset += address - inside;
 	} else if (!hp_mapped_is_static() && dladdr((void *)inside, &info) && info.dli_sname) {

@@ -14,6 +14,8 @@
 
 static _Atomic(struct hp_mapped_list *) published;
 static _Atomic bool is_dynamic;
+static struct hp_linked *linked_code;
+static unsigned long long links;
 
 /* -- One image, from its program headers ------------------------------------------------------------------------- */
 
@@ -124,6 +126,8 @@ static void read_headers(struct hp_mapped *image, const struct dl_phdr_info *inf
 		const uint8_t *at = (const uint8_t *)(image->bias + header->p_vaddr);
 		if (header->p_type == PT_INTERP && image->is_program)
 			atomic_store(&is_dynamic, true);
+		if (header->p_type == PT_TLS)
+			image->tls_size = header->p_memsz;
 		if (header->p_type == PT_GNU_EH_FRAME)
 			frames = header;
 		else if (header->p_type == PT_NOTE && !image->build_id && segment_of(image, (uintptr_t)at))
@@ -149,7 +153,12 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 	list->images = grown;
 	bool program = list->n == 0; /* dl_iterate_phdr(3): the first is the main program */
 	struct hp_mapped *image = &list->images[list->n];
-	*image = (struct hp_mapped){.bias = info->dlpi_addr, .low = UINTPTR_MAX, .is_program = program};
+	*image = (struct hp_mapped){
+		.bias = info->dlpi_addr,
+		.low = UINTPTR_MAX,
+		.tls_module = info->dlpi_tls_modid,
+		.is_program = program,
+	};
 	image->path = strdup(program ? "/proc/thread-self/exe" : info->dlpi_name);
 	if (!image->path)
 		return -1;
@@ -161,6 +170,73 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 	read_headers(image, info);
 	return 0;
 }
+
+/* -- Linked code ------------------------------------------------------------------------------------------------- */
+
+static int add_linked(const struct hp_linked *linked, struct hp_mapped_list *list)
+{
+	struct hp_mapped *grown = realloc(list->images, (list->n + 1) * sizeof(*grown));
+	if (!grown)
+		return -1;
+	list->images = grown;
+	struct hp_mapped *image = &list->images[list->n++];
+	*image = (struct hp_mapped){
+		.path = strdup(""),
+		.name = linked->label,
+		.low = linked->low,
+		.high = linked->high,
+		.n_segments = linked->n_segments,
+		.pinned = true,
+		.linked = linked,
+	};
+	memcpy(image->segments, linked->segments, sizeof(image->segments));
+	image->cfi.low = linked->eh_frame;
+	image->cfi.high = linked->eh_frame_end;
+	if (!image->path)
+		return -1;
+	return linked->eh_frame && !hp_cfi_index(&image->cfi, linked->eh_frame, linked->eh_frame_end) ? -1 : 0;
+}
+
+static int add_all_linked(struct hp_mapped_list *list)
+{
+	int error = 0;
+	list->links = links;
+	for (const struct hp_linked *linked = linked_code; linked && !error; linked = linked->next)
+		error = add_linked(linked, list);
+	return error;
+}
+
+void hp_mapped_add(struct hp_linked *linked)
+{
+	linked->next = linked_code;
+	linked_code = linked;
+	links++;
+}
+
+void hp_mapped_remove(struct hp_linked *linked)
+{
+	for (struct hp_linked **at = &linked_code; *at; at = &(*at)->next)
+		if (*at == linked) {
+			*at = linked->next;
+			links++;
+			return;
+		}
+}
+
+const struct hp_linked_name *hp_linked_name_at(const struct hp_linked *linked, uintptr_t address)
+{
+	size_t low = 0, high = linked->n_names;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (linked->names[middle].low <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low && address < linked->names[low - 1].high ? &linked->names[low - 1] : NULL;
+}
+
+/* -- Snapshots --------------------------------------------------------------------------------------------------- */
 
 static int read_counts(struct dl_phdr_info *info, size_t size, void *arg)
 {
@@ -181,12 +257,12 @@ int hp_mapped_refresh(struct hp_mapped_list **ret_old, struct hp_err *err)
 {
 	struct hp_mapped_list *old = atomic_load(&published), now = {0};
 	dl_iterate_phdr(read_counts, &now);
-	if (old && old->adds == now.adds && old->subs == now.subs) {
+	if (old && old->adds == now.adds && old->subs == now.subs && old->links == links) {
 		*ret_old = NULL;
 		return 0;
 	}
 	struct hp_mapped_list *list = calloc(1, sizeof(*list));
-	if (!list || dl_iterate_phdr(add_image, list) != 0) {
+	if (!list || dl_iterate_phdr(add_image, list) != 0 || add_all_linked(list) != 0) {
 		hp_mapped_free(list);
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the list of loaded images");
 	}

@@ -1,4 +1,5 @@
-/* mapped - the images of this process: what is loaded where, and who unwinds it.
+/* mapped - the images of this process: what is loaded where, and who unwinds it. Code that was linked in memory (object
+ * patches) is an image too: it has no file, but the segments, unwind table and names that were given with it.
  *
  * A list is a snapshot: made while nobody is held, then only read, also by signal handlers and by callers at the gate.
  * A new one is published whole; who replaced it hands the old one to whoever knows when its last reader has gone.
@@ -31,8 +32,27 @@ struct hp_mapped {
 	struct hp_cfi cfi;
 	const uint8_t *build_id; /* in the mapped image; NULL where there is none */
 	size_t build_id_size;
+	uint64_t tls_module; /* the dynamic linker's number; 0: no thread-locals */
+	uintptr_t tls_size;  /* bytes in each thread */
 	bool is_program;
 	bool pinned; /* will not be unloaded */
+	const struct hp_linked *linked; /* NULL: loaded from a file */
+};
+
+/* Code that was linked in memory. Belongs to whoever adds it, and stays as it is until hp_mapped_remove and the retirement
+ * of the list that was made next; its memory stays mapped as long. */
+struct hp_linked {
+	struct hp_linked *next; /* the list's */
+	char *label;            /* the image's name */
+	uintptr_t low, high;
+	struct hp_segment segments[HP_SEGMENTS_MAX];
+	size_t n_segments;
+	const uint8_t *eh_frame, *eh_frame_end; /* NULL: it cannot be unwound */
+	struct hp_linked_name {
+		uintptr_t low, high;
+		char *name;
+	} * names; /* sorted by low */
+	size_t n_names;
 };
 
 struct hp_mapped_list {
@@ -40,12 +60,20 @@ struct hp_mapped_list {
 	struct hp_mapped *images; /* sorted by low */
 	size_t n;
 	unsigned long long adds, subs; /* the dynamic linker's counts when the snapshot was made */
+	unsigned long long links;      /* and ours, of linked code */
 };
 
 /* Makes a new snapshot if something was loaded or unloaded. One caller at a time. *ret_old is the list that was
  * replaced, to be given to hp_mapped_free once nobody reads it, or NULL. */
 int hp_mapped_refresh(struct hp_mapped_list **ret_old, struct hp_err *err) HP_MUST_CHECK;
 void hp_mapped_free(void *list);
+
+/* Has the next snapshots hold the linked code, or not any more. One caller at a time, with hp_mapped_refresh. */
+void hp_mapped_add(struct hp_linked *linked);
+void hp_mapped_remove(struct hp_linked *linked);
+
+/* The name of the linked code's function at address, or NULL. Async-signal-safe. */
+const struct hp_linked_name *hp_linked_name_at(const struct hp_linked *linked, uintptr_t address);
 
 /* The images that were there at the last refresh. Async-signal-safe, like all below. */
 const struct hp_mapped *hp_mapped_find(uintptr_t address); /* NULL where none is */

@@ -54,7 +54,7 @@ int hp_output_failure(struct hp_output *output, int status, const struct hp_err 
 
 int hp_output_status(int code)
 {
-	return code == 0 ? HP_EXIT_DONE : HP_EXIT_REFUSED;
+	return code == 0 ? HP_EXIT_DONE : code == HOTPATCH_EGONE ? HP_EXIT_GONE : HP_EXIT_REFUSED;
 }
 
 int hp_output_end(struct hp_output *output, int status)

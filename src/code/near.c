@@ -88,6 +88,55 @@ bool hp_near_reaches(uintptr_t low, size_t size, uintptr_t entry)
 	return in_reach(low, low + size, entry, entry);
 }
 
+static int refuse_room(uintptr_t low, size_t size, struct hp_err *err)
+{
+	return hp_err_system(err, HOTPATCH_ENOMEM, errno, "no room for %zu bytes within 2 GiB of the code at %#lx", size,
+	                     (unsigned long)low);
+}
+
+int hp_near_reserve(uintptr_t low, uintptr_t high, size_t size, uintptr_t *ret_address, struct hp_err *err)
+{
+	uintptr_t at = 0;
+	void *anywhere = MAP_FAILED;
+	if (high)
+		at = map_near(low, high, size, PROT_READ | PROT_WRITE);
+	else
+		anywhere = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!high && anywhere == MAP_FAILED)
+		return hp_err_system(err, HOTPATCH_ENOMEM, errno, "no room for %zu bytes", size);
+	if (high && !at)
+		return refuse_room(low, size, err);
+	*ret_address = high ? at : (uintptr_t)anywhere;
+	return 0;
+}
+
+/* Where a policy forbids making anything executable afterwards (PR_SET_MDWE), pages that are so from the start take its
+ * place and are filled as text is. */
+static int replace_sealed(uintptr_t address, size_t size, struct hp_err *err)
+{
+	uint8_t *bytes = malloc(size);
+	struct hp_text text;
+	if (!bytes)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu bytes of code", size);
+	memcpy(bytes, (const void *)address, size);
+	hp_text_open(&text);
+	int error = mmap((void *)address, size, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+	                 0) == MAP_FAILED
+	                    ? hp_err_system(err, HOTPATCH_ETEXT, errno,
+	                                    "memory for generated code cannot be made executable")
+	                    : hp_text_write(&text, address, bytes, size, err);
+	hp_text_close(&text);
+	free(bytes);
+	return error;
+}
+
+int hp_near_seal(uintptr_t address, size_t size, struct hp_err *err)
+{
+	if (mprotect((void *)address, size, PROT_READ | PROT_EXEC) == 0)
+		return 0;
+	return replace_sealed(address, size, err);
+}
+
 /* -- Blocks ------------------------------------------------------------------------------------------------------ */
 
 static struct hp_cell_words cell_words(const struct block *block, size_t i)
@@ -101,37 +150,16 @@ static struct hp_cell_words cell_words(const struct block *block, size_t i)
 	};
 }
 
-/* Fresh pages are writable: fill them and seal them. Where a policy forbids making anything executable afterwards
- * (PR_SET_MDWE), pages that are so from the start are filled as text is. */
-static int seal_code(uintptr_t code, const uint8_t *bytes, size_t size, struct hp_err *err)
-{
-	memcpy((void *)code, bytes, size);
-	if (mprotect((void *)code, page_round(size), PROT_READ | PROT_EXEC) == 0)
-		return 0;
-	if (mmap((void *)code, page_round(size), PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-	         0) == MAP_FAILED)
-		return hp_err_system(err, HOTPATCH_ETEXT, errno, "memory for generated code cannot be made executable");
-	struct hp_text text;
-	hp_text_open(&text);
-	int error = hp_text_write(&text, code, bytes, size, err);
-	hp_text_close(&text);
-	return error;
-}
-
 static int block_fill(struct block *block, struct hp_err *err)
 {
-	size_t size = block->count * HP_CELL_CODE;
-	uint8_t *bytes = malloc(size);
-	if (!bytes)
-		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu sites", block->count);
+	size_t size = page_round(block->count * HP_CELL_CODE);
 	for (size_t i = 0; i < block->count; i++) {
 		struct hp_cell_words words = cell_words(block, i);
-		hp_arch_cell_fill(bytes + i * HP_CELL_CODE, block->code + i * HP_CELL_CODE, &words);
+		uintptr_t at = block->code + i * HP_CELL_CODE;
+		hp_arch_cell_fill((uint8_t *)at, at, &words);
 	}
 	block->words[0] = (uintptr_t)hp_gate_enter;
-	int error = seal_code(block->code, bytes, size, err);
-	free(bytes);
-	return error;
+	return hp_near_seal(block->code, size, err);
 }
 
 static int block_new(uintptr_t low, uintptr_t high, size_t count, struct hp_err *err)
@@ -143,9 +171,7 @@ static int block_new(uintptr_t low, uintptr_t high, size_t count, struct hp_err 
 	uintptr_t at = map_near(low, high, size, PROT_READ | PROT_WRITE);
 	if (!at) {
 		free(block);
-		return hp_err_system(err, HOTPATCH_ENOMEM, errno,
-		                     "no room for %zu bytes within 2 GiB of the code at %#lx", size,
-		                     (unsigned long)low);
+		return refuse_room(low, size, err);
 	}
 	*block = (struct block){
 		.low = at,

@@ -37,6 +37,13 @@ int hp_near_take(uintptr_t entry, struct hp_cell *ret_cell, struct hp_err *err) 
 uintptr_t hp_near_map(uintptr_t entry, size_t size, int protection);
 bool hp_near_reaches(uintptr_t low, size_t size, uintptr_t entry);
 
+/* Fresh memory, read-write and zero, all of which lies within reach of [low, high), or anywhere where high is 0. */
+int hp_near_reserve(uintptr_t low, uintptr_t high, size_t size, uintptr_t *ret_address,
+                    struct hp_err *err) HP_MUST_CHECK;
+
+/* Makes fresh, written, whole pages read-execute. HOTPATCH_ETEXT with the policy that stands in the way. */
+int hp_near_seal(uintptr_t address, size_t size, struct hp_err *err) HP_MUST_CHECK;
+
 /* The landing of a closure: hands `context` to the thread-local at tls_offset and jumps to body. */
 int hp_landing_new(uintptr_t context, uintptr_t body, ptrdiff_t tls_offset, uintptr_t *ret_landing,
                    struct hp_err *err) HP_MUST_CHECK;

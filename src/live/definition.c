@@ -41,7 +41,8 @@ struct lookup {
 static int look_into(const struct hp_mapped *image, void *arg)
 {
 	struct lookup *lookup = arg;
-	void *handle = image == lookup->from || image->is_program ? NULL : dlopen(image->path, RTLD_LAZY | RTLD_NOLOAD);
+	bool skip = image == lookup->from || image->is_program || image->linked;
+	void *handle = skip ? NULL : dlopen(image->path, RTLD_LAZY | RTLD_NOLOAD);
 	uintptr_t address = handle ? (uintptr_t)dlsym(handle, lookup->name) : 0;
 	if (handle)
 		dlclose(handle);
@@ -264,6 +265,22 @@ int hp_definition_new(hotpatch_any body, const struct hp_named *named, struct hp
 	}
 	hp_mapped_pin(entry);
 	definition->body = entry;
+	definition->refs = 1;
+	enlist(definition);
+	*ret_definition = definition;
+	return 0;
+}
+
+int hp_definition_new_known(uintptr_t body, const char *name, const struct hp_parts *parts,
+                            struct hp_definition **ret_definition, struct hp_err *err)
+{
+	struct hp_definition *definition = calloc(1, sizeof(*definition));
+	if (!definition || !(definition->name = strdup(name))) {
+		hp_definition_free(definition);
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a definition of '%s'", name);
+	}
+	definition->target = definition->body = body;
+	definition->parts = *parts;
 	definition->refs = 1;
 	enlist(definition);
 	*ret_definition = definition;

@@ -59,6 +59,10 @@ int hp_definition_new_closure(hotpatch_any body, const struct hp_named *named, v
  * redirected if it was not prepared for it. */
 bool hp_definition_uses(uintptr_t entry);
 
+/* The same of code whose parts are known: that of a linked object, which stays mapped. */
+int hp_definition_new_known(uintptr_t body, const char *name, const struct hp_parts *parts,
+                            struct hp_definition **ret_definition, struct hp_err *err) HP_MUST_CHECK;
+
 /* Held across fork, so that the child's is free. */
 void hp_definitions_lock(void);
 void hp_definitions_unlock(void);

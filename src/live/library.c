@@ -210,7 +210,7 @@ static int try_candidate(const struct hp_symbol *symbol, void *arg)
 	size_t used = strlen(s->list);
 	if (strcmp(symbol->path, s->wanted->path) != 0)
 		return 0;
-	struct hp_named named = {symbol->name, s->manner->marks, s->manner->unprepared};
+	struct hp_named named = {symbol->name, s->manner->marks, s->manner->unprepared, NULL};
 	if (hp_site_get(symbol->value + s->image->bias, &named, &site, &s->refusal) != 0)
 		return 0;
 	s->site = site;
@@ -424,7 +424,7 @@ static int pair_define(const struct library *library, const struct hp_pair *pair
                        struct hp_definition **ret_definition, struct hp_err *err)
 {
 	hotpatch_any body = (hotpatch_any)(library->bias + pair->value);
-	return hp_definition_new(body, &(struct hp_named){pair->name, marks, false}, ret_definition, err);
+	return hp_definition_new(body, &(struct hp_named){pair->name, marks, false, NULL}, ret_definition, err);
 }
 
 /* The library's functions lie in images that the last refresh did not know. */
@@ -507,7 +507,7 @@ static int define_one(struct library *library, const char *path, const struct ma
 	if (!error)
 		error = hp_function_entry(fn, name, &entry, err);
 	if (!error)
-		error = hp_site_get(entry, &(struct hp_named){name, manner->marks, manner->unprepared}, &site, err);
+		error = hp_site_get(entry, &(struct hp_named){name, manner->marks, manner->unprepared, NULL}, &site, err);
 	if (!error)
 		error = pair_one(library, site, manner->unchecked, err);
 	if (!error)

@@ -60,18 +60,9 @@ static void forget_lingering(struct hp_session *session, struct hp_site *site)
 
 /* -- From a wish to changes -------------------------------------------------------------------------------------- */
 
-/* What shall become of one site: layers that belong to `drop` go, `put` comes on top. */
-struct wish {
-	struct hp_site *site;
-	const struct hotpatch *drop; /* NULL: the direct layer */
-	bool drops;
-	struct hp_definition *put; /* NULL: nothing */
-	struct hotpatch *owner;    /* of put */
-};
-
-static bool is_dropped(const struct wish *wish, const struct hp_layer *layer)
+static bool is_dropped(const struct hp_wish *wish, const struct hp_layer *layer)
 {
-	return wish->drops && layer->patch == wish->drop;
+	return layer->patch ? layer->patch->leaving : wish->drops_direct;
 }
 
 /* Layers of the original that hotpatch_restore put above patches mean nothing once those are gone. */
@@ -84,7 +75,7 @@ static size_t strip_bottom(struct hp_layer *layers, size_t n)
 	return n - skip;
 }
 
-static int plan(const struct wish *wish, struct hp_change *change, struct hp_err *err)
+static int plan(const struct hp_wish *wish, struct hp_change *change, struct hp_err *err)
 {
 	struct hp_site *site = wish->site;
 	struct hp_layer *layers = calloc(site->n_layers + 1, sizeof(*layers));
@@ -123,7 +114,7 @@ static int plan(const struct wish *wish, struct hp_change *change, struct hp_err
 }
 
 /* The references that layers gain are counted before, those they lose after. */
-static void settle(struct hp_session *session, const struct wish *wish, const struct hp_layer *old, size_t n_old)
+static void settle(struct hp_session *session, const struct hp_wish *wish, const struct hp_layer *old, size_t n_old)
 {
 	if (wish->put && !wish->put->is_original) {
 		wish->put->refs++;
@@ -149,7 +140,7 @@ struct past {
 	size_t n;
 };
 
-static int remember(const struct wish *wishes, size_t n, struct past *past, struct hp_err *err)
+static int remember(const struct hp_wish *wishes, size_t n, struct past *past, struct hp_err *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct hp_site *site = wishes[i].site;
@@ -163,7 +154,7 @@ static int remember(const struct wish *wishes, size_t n, struct past *past, stru
 	return 0;
 }
 
-static int fulfil(const struct wish *wishes, size_t n, struct hp_session *session)
+int hp_wishes_fulfil(const struct hp_wish *wishes, size_t n, struct hp_session *session)
 {
 	struct hp_err *err = &session->err;
 	struct hp_change *changes = calloc(n, sizeof(*changes));
@@ -233,7 +224,7 @@ int hp_patch_add(struct hotpatch *patch, struct hp_site *site, struct hp_definit
 	return 0;
 }
 
-static int call_listeners(struct hotpatch *patch, enum hotpatch_event event, struct hp_err *err)
+int hp_patch_call_listeners(struct hotpatch *patch, enum hotpatch_event event, struct hp_err *err)
 {
 	for (size_t i = 0; i < patch->n_listeners; i++) {
 		const struct hp_listener *listener = &patch->listeners[i];
@@ -264,18 +255,18 @@ static int check_twice(const struct hotpatch *patch, struct hp_err *err)
 
 static int fulfil_for_all(struct hotpatch *patch, bool apply, struct hp_session *session)
 {
-	struct wish *wishes = calloc(patch->n, sizeof(*wishes));
+	struct hp_wish *wishes = calloc(patch->n, sizeof(*wishes));
 	if (!wishes)
 		return hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory for %zu changes", patch->n);
 	for (size_t i = 0; i < patch->n; i++)
-		wishes[i] = (struct wish){
+		wishes[i] = (struct hp_wish){
 			.site = patch->items[i].site,
-			.drop = patch,
-			.drops = !apply,
 			.put = apply ? patch->items[i].definition : NULL,
 			.owner = patch,
 		};
-	int error = fulfil(wishes, patch->n, session);
+	patch->leaving = !apply;
+	int error = hp_wishes_fulfil(wishes, patch->n, session);
+	patch->leaving = false;
 	free(wishes);
 	return error;
 }
@@ -290,12 +281,12 @@ int hp_patch_apply(struct hotpatch *patch, struct hp_session *session)
 		                  patch->name);
 	int error = check_twice(patch, err);
 	if (!error)
-		error = call_listeners(patch, HOTPATCH_PRE_APPLY, err);
+		error = hp_patch_call_listeners(patch, HOTPATCH_PRE_APPLY, err);
 	if (!error)
 		error = fulfil_for_all(patch, true, session);
 	patch->applied = session->outcome->live;
 	if (patch->applied)
-		call_listeners(patch, HOTPATCH_POST_APPLY, NULL);
+		hp_patch_call_listeners(patch, HOTPATCH_POST_APPLY, NULL);
 	return error;
 }
 
@@ -304,12 +295,12 @@ int hp_patch_revert(struct hotpatch *patch, struct hp_session *session)
 	struct hp_err *err = &session->err;
 	if (!patch->applied)
 		return hp_err_set(err, HOTPATCH_ESTATE, "patch '%s' is not applied", patch->name);
-	int error = call_listeners(patch, HOTPATCH_PRE_REVERT, err);
+	int error = hp_patch_call_listeners(patch, HOTPATCH_PRE_REVERT, err);
 	if (!error)
 		error = fulfil_for_all(patch, false, session);
 	patch->applied = !session->outcome->live;
 	if (!patch->applied)
-		call_listeners(patch, HOTPATCH_POST_REVERT, NULL);
+		hp_patch_call_listeners(patch, HOTPATCH_POST_REVERT, NULL);
 	return error;
 }
 
@@ -338,8 +329,8 @@ void hp_patch_destroy(struct hotpatch *patch, struct hp_session *session)
 
 int hp_patch_direct(struct hp_site *site, struct hp_definition *definition, struct hp_session *session)
 {
-	struct wish wish = {.site = site, .drops = true, .put = definition};
-	int error = fulfil(&wish, 1, session);
+	struct hp_wish wish = {.site = site, .drops_direct = true, .put = definition};
+	int error = hp_wishes_fulfil(&wish, 1, session);
 	release_unused(definition); /* of two references if a layer has taken one */
 	return error;
 }
@@ -417,7 +408,7 @@ static int define(const struct body *body, const struct hotpatch_marks *marks, c
                   struct hp_definition **ret_definition, struct hp_err *err)
 {
 	struct hp_definition *definition;
-	struct hp_named named = {"the new body", marks, false};
+	struct hp_named named = {"the new body", marks, false, NULL};
 	int error = body->is_closure ? hp_definition_new_closure(body->function, &named, body->context, body->destroy,
 	                                                         &definition, err)
 	                             : hp_definition_new(body->function, &named, &definition, err);
@@ -455,7 +446,7 @@ static int put(const struct hotpatch_marks *marks, const char *name, hotpatch_an
 	struct hp_definition *definition;
 	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error)
-		error = prepare_pair(&(struct hp_named){name, marks, session.unprepared}, fn, body, &site, &definition,
+		error = prepare_pair(&(struct hp_named){name, marks, session.unprepared, NULL}, fn, body, &site, &definition,
 		                     &session.err);
 	if (!error)
 		error = hp_patch_direct(site, definition, &session);
@@ -494,7 +485,7 @@ static int add(struct hotpatch *patch, const struct hp_named *named, hotpatch_an
 int hotpatch_replace_at(struct hotpatch *patch, const struct hotpatch_marks *marks, const char *name, hotpatch_any fn,
                         hotpatch_any body, const struct hotpatch_options *options)
 {
-	return add(patch, &(struct hp_named){name, marks, hp_options_unprepared(options)}, fn,
+	return add(patch, &(struct hp_named){name, marks, hp_options_unprepared(options), NULL}, fn,
 	           &(struct body){.function = body});
 }
 
@@ -502,7 +493,7 @@ int hotpatch_replace_closure_at(struct hotpatch *patch, const struct hotpatch_ma
                                 hotpatch_any fn, hotpatch_any body, void *context, void (*destroy)(void *),
                                 const struct hotpatch_options *options)
 {
-	return add(patch, &(struct hp_named){name, marks, hp_options_unprepared(options)}, fn,
+	return add(patch, &(struct hp_named){name, marks, hp_options_unprepared(options), NULL}, fn,
 	           &(struct body){body, true, context, destroy});
 }
 
@@ -531,13 +522,13 @@ int hotpatch_revert_with(struct hotpatch *patch, const struct hotpatch_options *
 /* With patches beneath, the original comes on top of them; without, the direct layer goes. */
 static int restore(struct hp_site *site, struct hp_session *session)
 {
-	struct wish wish = {.site = site, .drops = true};
+	struct hp_wish wish = {.site = site, .drops_direct = true};
 	if (site->n_layers == 0 || site->layers[site->n_layers - 1].definition->is_original)
 		return 0;
 	for (size_t i = 0; i < site->n_layers; i++)
 		if (site->layers[i].patch)
 			wish.put = &site->original;
-	return fulfil(&wish, 1, session);
+	return hp_wishes_fulfil(&wish, 1, session);
 }
 
 int hotpatch_restore_at(const struct hotpatch_marks *marks, const char *name, hotpatch_any fn,
@@ -549,7 +540,7 @@ int hotpatch_restore_at(const struct hotpatch_marks *marks, const char *name, ho
 	if (!error)
 		error = hp_registry_enter(&session.err);
 	if (!error) {
-		error = find_site(&(struct hp_named){name ? name : "", marks, session.unprepared}, fn, &site,
+		error = find_site(&(struct hp_named){name ? name : "", marks, session.unprepared, NULL}, fn, &site,
 		                  &session.err);
 		hp_registry_leave();
 	}
@@ -571,7 +562,7 @@ static int reclaim_site(struct hp_site *site, void *arg)
 	struct reclaim *reclaim = arg;
 	for (struct hp_definition **at = &site->lingering; *at;) {
 		struct hp_definition *definition = *at;
-		if (!hp_definition_is_left(definition)) {
+		if (!hp_definition_is_left(definition, NULL)) {
 			reclaim->in_use += definition->destroy != NULL;
 			at = &definition->next;
 			continue;

@@ -22,7 +22,22 @@ struct hotpatch {
 	struct hp_listener *listeners;
 	size_t n_listeners;
 	bool applied;
+	bool leaving; /* its layers go, in the operation at hand */
 };
+
+/* What shall become of one site: the layers of patches that are leaving go, `put` comes on top. */
+struct hp_wish {
+	struct hp_site *site;
+	bool drops_direct;         /* the layer of hotpatch_fn and its like goes too */
+	struct hp_definition *put; /* NULL: nothing */
+	struct hotpatch *owner;    /* of put */
+};
+
+/* Fulfils wishes, at most one for a site, in one transition, within a session. */
+int hp_wishes_fulfil(const struct hp_wish *wishes, size_t n, struct hp_session *session) HP_MUST_CHECK;
+
+/* Calls the callbacks for the event; err NULL: their answers do not matter. */
+int hp_patch_call_listeners(struct hotpatch *patch, enum hotpatch_event event, struct hp_err *err);
 
 /* Adds a change; the patch takes the definition's reference, also on failure. HOTPATCH_EINVAL: it has one. */
 int hp_patch_add(struct hotpatch *patch, struct hp_site *site, struct hp_definition *definition,

@@ -182,6 +182,16 @@ static void destroy_discarded(struct hp_definition *definition)
 	}
 }
 
+void hp_session_close(struct hp_session *session)
+{
+	free(session->outcome);
+	if (session->has_turn)
+		turn_give();
+	destroy_discarded(session->discarded);
+	pthread_setcancelstate(session->cancel_state, NULL);
+	errno = session->saved_errno;
+}
+
 int hp_session_end(struct hp_session *session, int code)
 {
 	const struct hp_outcome *outcome = session->outcome;
@@ -190,12 +200,7 @@ int hp_session_end(struct hp_session *session, int code)
 		                    outcome->obstacles, outcome->n_obstacles);
 	else
 		hp_report(code, &session->err);
-	free(session->outcome);
-	if (session->has_turn)
-		turn_give();
-	destroy_discarded(session->discarded);
-	pthread_setcancelstate(session->cancel_state, NULL);
-	errno = session->saved_errno;
+	hp_session_close(session);
 	return code;
 }
 

@@ -27,6 +27,8 @@ struct hp_session {
 int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options,
                      const void *frame) HP_MUST_CHECK;
 int hp_session_end(struct hp_session *session, int code);
+/* The same without the report, for who has told what happened in another way. */
+void hp_session_close(struct hp_session *session);
 
 /* Of options that are not those of a session. */
 bool hp_options_unprepared(const struct hotpatch_options *options);

@@ -131,8 +131,6 @@ static char *choose_name(uintptr_t entry, const char *name)
 
 static void site_free(struct hp_site *site)
 {
-	if (!site)
-		return;
 	free(site->name);
 	free(site);
 }
@@ -140,8 +138,12 @@ static void site_free(struct hp_site *site)
 /* Fills what does not take a cell, so that nothing is used up when a function is refused. */
 static int site_describe(struct hp_site *site, const struct hp_named *named, struct hp_err *err)
 {
-	int error = hp_function_parts(site->entry, named->name, named->marks, &site->original.parts, err);
-	if (!error && !(site->name = choose_name(site->entry, named->name)))
+	int error = 0;
+	if (named->known)
+		site->original.parts = *named->known;
+	else
+		error = hp_function_parts(site->entry, named->name, named->marks, &site->original.parts, err);
+	if (!error && !(site->name = named->known ? strdup(named->name) : choose_name(site->entry, named->name)))
 		error = hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the site of '%s'", named->name);
 	if (!error)
 		error = plan_entry(site, named, err);

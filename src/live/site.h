@@ -66,6 +66,7 @@ struct hp_named {
 	const char *name;
 	const struct hotpatch_marks *marks;
 	bool unprepared;
+	const struct hp_parts *known; /* all its code, where the caller knows; NULL: it is found out */
 };
 
 /* The site of the function at entry, made if need be: HOTPATCH_ENOTPREPARED, ECODE, ... One caller at a time. */

@@ -228,6 +228,8 @@ static void enlist(struct transition *t)
 /* The commit: stores, and a wake-up. */
 static void open_gate(struct transition *t)
 {
+	if (t->request->commit)
+		t->request->commit(t->request->commit_arg);
 	for (size_t i = 0; i < t->n; i++)
 		hp_site_set_layers(t->sites[i], t->changes[i].layers, t->changes[i].n_layers);
 	hp_gate_open();
@@ -404,13 +406,16 @@ static int run_at_once(struct transition *t, struct hp_err *err)
 /* -- After: prefixes that nobody needs any more ------------------------------------------------------------------ */
 
 /* Takes the codes. True if no thread is in them. */
-static bool nobody_is_in(struct hp_codes *codes, uint64_t patience)
+static bool nobody_is_in(struct hp_codes *codes, uint64_t patience, struct hp_outcome *outcome)
 {
+	static const struct hp_wanted nobody;
 	struct hp_survey *survey;
 	struct hp_err ignored;
 	if (hp_survey_open(codes, &survey, &ignored) != 0)
 		return false;
 	bool clear = hp_survey_ask(survey, hp_now() + patience, true) && !hp_survey_any_polls(survey);
+	if (!clear && outcome)
+		hp_blockers_note(outcome, survey->threads, &nobody);
 	hp_survey_close(survey);
 	return clear;
 }
@@ -455,12 +460,12 @@ static void clear_prefixes(struct transition *t)
 	for (struct hp_site *site = hp_sites_unclean(); site && !error; site = site->next_unclean)
 		error = add_prefix(&codes, site, &ignored);
 	hp_codes_sort(&codes);
-	if (!error && (t->outcome->live ? all_are_seen_out(t, &codes) : nobody_is_in(&codes, patience)))
+	if (!error && (t->outcome->live ? all_are_seen_out(t, &codes) : nobody_is_in(&codes, patience, NULL)))
 		hp_sites_clear_unclean(&t->text);
 	hp_codes_free(&codes);
 }
 
-bool hp_definition_is_left(const struct hp_definition *definition)
+bool hp_definition_is_left(const struct hp_definition *definition, struct hp_outcome *ret_outcome)
 {
 	struct hp_codes codes = {0};
 	struct hp_err ignored;
@@ -468,7 +473,7 @@ bool hp_definition_is_left(const struct hp_definition *definition)
 	if (!error)
 		error = hp_gate_add_code(&codes, &ignored);
 	hp_codes_sort(&codes);
-	bool left = !error && nobody_is_in(&codes, 100 * (uint64_t)MS);
+	bool left = !error && nobody_is_in(&codes, 100 * (uint64_t)MS, ret_outcome);
 	hp_codes_free(&codes);
 	return left;
 }

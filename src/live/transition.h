@@ -20,6 +20,9 @@ struct hp_request {
 	uint64_t stall;      /* longest a caller is held in one attempt, ns */
 	unsigned timeout_ms; /* for the sentence */
 	uintptr_t frame;     /* of the function that the program called; below it are our own frames */
+	void (*commit)(void *arg); /* or NULL: done with the change, while nobody is in old or new definitions (WAIT, TRY),
+	                            * callers are held and this thread takes no signals */
+	void *commit_arg;
 };
 
 /* Makes the changes live. Returns 0, HOTPATCH_EDEADLK, EBUSY or ETIMEDOUT (nothing changed), HOTPATCH_EINPROGRESS
@@ -28,8 +31,8 @@ int hp_transition_run(struct hp_change *changes, size_t n, const struct hp_reque
                       struct hp_outcome *ret_outcome, struct hp_err *err) HP_MUST_CHECK;
 
 /* Asks every thread once, callers held by nothing, whether it is in the definition. For code that nobody can enter any
- * more. True is a proof that none is. */
-bool hp_definition_is_left(const struct hp_definition *definition);
+ * more. True is a proof that none is; else the obstacles are in *ret_outcome, unless that is NULL. */
+bool hp_definition_is_left(const struct hp_definition *definition, struct hp_outcome *ret_outcome);
 
 /* Layers are read (hotpatch_for_each) and written under this lock, which is held for the length of a few stores. */
 void hp_layers_lock(void);

@@ -1,0 +1,298 @@
+#include "agent/records.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "agent/regions.h"
+#include "agent/requests.h"
+#include "agent/table.h"
+#include "agent/order.h"
+#include "base/mapped.h"
+#include "live/threads.h"
+
+/* -- The list ---------------------------------------------------------------------------------------------------- */
+
+struct hp_record *hp_record_find(const struct hp_agent *agent, uint64_t id)
+{
+	struct hp_record *record = agent->records;
+	while (record && record->id != id)
+		record = record->next;
+	return record;
+}
+
+/* The one in force of that name. */
+struct hp_record *hp_record_named(const struct hp_agent *agent, const char *name)
+{
+	struct hp_record *record = agent->records;
+	while (record && !(record->patch && strcmp(record->name, name) == 0))
+		record = record->next;
+	return record;
+}
+
+static void record_add(struct hp_agent *agent, struct hp_record *record)
+{
+	struct hp_record **at = &agent->records;
+	pthread_mutex_lock(&agent->lists);
+	record->id = ++agent->last_id;
+	while (*at)
+		at = &(*at)->next;
+	*at = record;
+	pthread_mutex_unlock(&agent->lists);
+}
+
+static void record_unlink(struct hp_agent *agent, const struct hp_record *record)
+{
+	pthread_mutex_lock(&agent->lists);
+	for (struct hp_record **at = &agent->records; *at; at = &(*at)->next)
+		if (*at == record) {
+			*at = record->next;
+			break;
+		}
+	pthread_mutex_unlock(&agent->lists);
+}
+
+static void record_free(struct hp_record *record)
+{
+	if (!record)
+		return;
+	free(record->name);
+	free(record->notes);
+	free(record);
+}
+
+void hp_records_mend(struct hp_agent *agent)
+{
+	struct hp_record *next;
+	for (struct hp_record *record = agent->records; record; record = next) {
+		next = record->next;
+		if (!record->patch)
+			continue;
+		record->patch->leaving = false;
+		record->patch->applied = hp_patch_is_live(record->patch);
+		if (!record->patch->applied) /* what it consists of is lost, which is little */
+			record->patch = NULL;
+	}
+}
+
+/* -- From a request to a patch ------------------------------------------------------------------------------------- */
+
+static int add_change(struct hotpatch *patch, const struct hp_order *order, const struct hp_order_change *change,
+                      struct hp_err *err)
+{
+	struct hp_site *site;
+	struct hp_definition *definition;
+	struct hp_named named = {change->name, NULL, true, change->old.n ? &change->old : NULL};
+	int error = hp_order_check_change(order, change, err);
+	if (!error)
+		error = hp_site_get(change->entry, &named, &site, err);
+	if (error || !change->code)
+		return error;
+	error = hp_definition_new_known(change->code, change->name, &change->parts, &definition, err);
+	return error ? error : hp_patch_add(patch, site, definition, err);
+}
+
+static int add_listener(struct hotpatch *patch, unsigned event, uintptr_t address, struct hp_err *err)
+{
+	struct hp_listener *grown = realloc(patch->listeners, (patch->n_listeners + 1) * sizeof(*grown));
+	if (!grown)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a callback of patch '%s'", patch->name);
+	patch->listeners = grown;
+	patch->listeners[patch->n_listeners++] =
+		(struct hp_listener){(enum hotpatch_event)event, (hotpatch_callback)address, NULL};
+	return 0;
+}
+
+static int fill_patch(struct hotpatch *patch, struct hp_exchange *x, struct hp_order *order, struct hp_err *err)
+{
+	int error = hp_registry_enter(err);
+	if (error)
+		return error;
+	error = hp_order_check(x, order, err);
+	for (uint32_t i = 0; i < order->n_changes && !error; i++)
+		error = add_change(patch, order, &order->changes[i], err);
+	hp_registry_leave();
+	for (uint32_t i = 0; i < order->n_callbacks && !error; i++)
+		if (order->callbacks[i].event < HP_WIRE_MIGRATE)
+			error = add_listener(patch, order->callbacks[i].event, order->callbacks[i].address, err);
+	return error;
+}
+
+static struct hp_record *record_new(const struct hp_order *order, struct hp_err *err)
+{
+	struct hp_record *record = calloc(1, sizeof(*record));
+	if (record && (record->name = strdup(order->name)) && (record->notes = malloc(order->notes_size + 1))) {
+		memcpy(record->notes, order->notes ? order->notes : (const uint8_t *)"", order->notes_size);
+		record->notes_size = order->notes_size;
+		record->n_changes = order->n_changes;
+		memcpy(record->regions, order->regions, order->n_regions * sizeof(*record->regions));
+		record->n_regions = order->n_regions;
+		clock_gettime(CLOCK_REALTIME, &record->since);
+		return record;
+	}
+	record_free(record);
+	(void)hp_err_set(err, HOTPATCH_ENOMEM, "no memory for patch '%s'", order->name);
+	return NULL;
+}
+
+/* -- Commit ------------------------------------------------------------------------------------------------------ */
+
+/* While callers are held: data first, then what moves the program's own. Memory that has gone since it was checked is
+ * passed over, not stumbled over. */
+static void commit(void *arg)
+{
+	const struct hp_order *order = arg;
+	for (uint32_t i = 0; i < order->n_writes; i++) {
+		struct iovec from = {(void *)(uintptr_t)order->writes[i].bytes, order->writes[i].n};
+		struct iovec to = {(void *)order->writes[i].address, order->writes[i].n};
+		hp_syscall(SYS_process_vm_writev, hp_thread_self(), (long)&from, 1, (long)&to, 1, 0);
+	}
+	for (uint32_t i = 0; i < order->n_callbacks; i++)
+		if (order->callbacks[i].event == HP_WIRE_MIGRATE)
+			((void (*)(void))order->callbacks[i].address)();
+}
+
+/* What a transition has to say beyond the code. */
+static void note_outcome(struct hp_exchange *x, struct hp_session *session, int error)
+{
+	const struct hp_outcome *outcome = session->outcome;
+	x->live = outcome && outcome->live;
+	if (error)
+		x->err = session->err;
+	if (error && outcome)
+		x->n_blockers = hp_request_put_blockers(&x->blockers, outcome, NULL);
+}
+
+static void retire_records(struct hp_agent *agent, struct hp_session *session)
+{
+	for (struct hp_record *record = agent->records; record; record = record->next) {
+		struct hotpatch *patch = record->patch;
+		if (!patch || patch->applied)
+			continue;
+		pthread_mutex_lock(&agent->lists);
+		record->patch = NULL;
+		pthread_mutex_unlock(&agent->lists);
+		hp_patch_destroy(patch, session);
+	}
+}
+
+static void own_regions(struct hp_agent *agent, const struct hp_record *record)
+{
+	pthread_mutex_lock(&agent->lists);
+	for (size_t i = 0; i < record->n_regions; i++)
+		hp_region_find(agent, record->regions[i])->client = 0;
+	pthread_mutex_unlock(&agent->lists);
+}
+
+static int switch_patches(struct hotpatch *in, struct hotpatch *const *out, size_t n_out, struct hp_session *session)
+{
+	bool calls = in && in->n_listeners;
+	for (size_t i = 0; i < n_out; i++)
+		calls |= out[i]->n_listeners > 0;
+	if (calls)
+		hp_table_borrow();
+	int error = hp_patch_switch(in, out, n_out, session);
+	if (calls)
+		hp_table_give_back();
+	return error;
+}
+
+/* The record goes again if the patch did not become live. */
+static int apply_patch(struct hp_exchange *x, struct hp_order *order, struct hp_record *record,
+                       struct hp_session *session)
+{
+	struct hp_agent *agent = x->agent;
+	struct hotpatch *patch = record->patch;
+	session->request.commit = commit;
+	session->request.commit_arg = order;
+	record_add(agent, record);
+	int error = switch_patches(patch->n ? patch : NULL, order->replaced, order->n_replaced, session);
+	if (!session->outcome->live) {
+		record_unlink(agent, record);
+		return error;
+	}
+	own_regions(agent, record);
+	patch->applied = true;
+	retire_records(agent, session);
+	return error;
+}
+
+static int apply(struct hp_exchange *x, struct hp_order *order, struct hp_session *session, uint64_t *ret_id)
+{
+	struct hp_err *err = &session->err;
+	struct hp_record *record = record_new(order, err);
+	struct hotpatch *patch = record ? hotpatch_new(order->name) : NULL;
+	*ret_id = 0;
+	if (!patch) {
+		record_free(record);
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for patch '%s'", order->name);
+	}
+	record->patch = patch;
+	int error = fill_patch(patch, x, order, err);
+	if (!error && !order->dry)
+		error = apply_patch(x, order, record, session);
+	if (session->outcome->live) {
+		*ret_id = record->id;
+		return error;
+	}
+	hp_patch_destroy(patch, session);
+	record_free(record);
+	return error;
+}
+
+int hp_record_apply_handle(struct hp_exchange *x)
+{
+	struct hp_session session;
+	uint64_t began = hp_now(), id = 0;
+	struct hp_order *order = calloc(1, sizeof(*order));
+	int error =
+		order ? hp_order_take(x, order) : hp_err_set(&x->err, HOTPATCH_ENOMEM, "no memory for the request");
+	if (!error) {
+		error = hp_session_begin(&session, &order->options, __builtin_frame_address(0));
+		if (!error)
+			error = apply(x, order, &session, &id);
+		note_outcome(x, &session, error);
+		hp_session_close(&session);
+	}
+	hp_order_free(order);
+	hp_put(x->out, id, 8);
+	hp_put(x->out, hp_now() - began, 8);
+	return error;
+}
+
+/* -- Revert ------------------------------------------------------------------------------------------------------ */
+
+static int revert(struct hp_exchange *x, uint64_t id, const char *name, struct hp_session *session)
+{
+	struct hp_agent *agent = x->agent;
+	struct hp_record *record = id ? hp_record_find(agent, id) : hp_record_named(agent, name);
+	if (!record || !record->patch)
+		return hp_err_set(&session->err, HOTPATCH_ESTATE, "no patch '%s' that came from outside is in force",
+		                  record ? record->name : name);
+	int error = switch_patches(NULL, &record->patch, 1, session);
+	retire_records(agent, session);
+	return error;
+}
+
+int hp_record_revert_handle(struct hp_exchange *x)
+{
+	char name[HP_WIRE_STR_MAX + 1];
+	struct hotpatch_options options;
+	struct hp_session session;
+	bool ignored;
+	uint64_t began = hp_now(), id = hp_take(&x->in, 8);
+	hp_take_str(&x->in, name, sizeof(name));
+	hp_order_take_options(&x->in, false, &options, &ignored);
+	int error = hp_request_read(x);
+	if (error)
+		return error;
+	error = hp_session_begin(&session, &options, __builtin_frame_address(0));
+	if (!error)
+		error = revert(x, id, name, &session);
+	note_outcome(x, &session, error);
+	hp_session_close(&session);
+	hp_put(x->out, hp_now() - began, 8);
+	return error;
+}

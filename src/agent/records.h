@@ -1,0 +1,37 @@
+/* records - the patches that came from outside.
+ *
+ *     being applied --live--> in force --reverted--> reverted: its memory is kept, threads may refer to it
+ *          |
+ *          +-- refused: no record
+ *
+ * The record is in the list before the patch is live, so that a child that is forked in that moment knows of it.
+ */
+#ifndef HP_AGENT_RECORDS_H
+#define HP_AGENT_RECORDS_H
+
+#include <time.h>
+
+#include "agent/agent.h"
+#include "base/wire.h"
+#include "live/linked.h"
+
+struct hp_record {
+	struct hp_record *next;
+	uint64_t id;
+	char *name;
+	struct hotpatch *patch; /* NULL: reverted */
+	struct timespec since;  /* CLOCK_REALTIME */
+	uint32_t n_changes;
+	uint64_t regions[HP_WIRE_REGIONS_MAX]; /* their ids */
+	size_t n_regions;
+	uint8_t *notes; /* the command's, kept for it */
+	uint32_t notes_size;
+};
+
+struct hp_record *hp_record_find(const struct hp_agent *agent, uint64_t id);
+struct hp_record *hp_record_named(const struct hp_agent *agent, const char *name); /* the one in force of that name */
+
+/* In a child of fork, whose parent may have been applying or reverting: records say what holds. */
+void hp_records_mend(struct hp_agent *agent);
+
+#endif

@@ -1,0 +1,114 @@
+/* attach - puts the runtime and its agent into running processes. */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/output.h"
+#include "cli/runtime.h"
+#include "remote/attach.h"
+#include "remote/process.h"
+
+static const char unchanged[] = "nothing was changed; the process runs on";
+
+static void say(struct hp_output *output, json_t *row, pid_t pid, const struct hp_attached *attached)
+{
+	if (attached->already)
+		hp_output_text(output, "process %d has an agent already", (int)pid);
+	else
+		hp_output_text(output, "process %d has an agent now; thread %d was stopped for %.1f ms%s", (int)pid,
+		               (int)attached->thread, attached->stopped,
+		               attached->by_memfd ? " and given a copy of the library, whose path it cannot open" : "");
+	json_object_set_new(row, "already", json_boolean(attached->already));
+	json_object_set_new(row, "thread", json_integer(attached->thread));
+	json_object_set_new(row, "stopped_ms", json_real(attached->stopped));
+	json_object_set_new(row, "by_memfd", json_boolean(attached->by_memfd));
+}
+
+static int attach_one(struct hp_output *output, json_t *rows, const char *library, pid_t pid, unsigned timeout_ms)
+{
+	struct hp_attach_options options = {library, timeout_ms};
+	struct hp_attached attached;
+	struct hp_err err;
+	json_t *row = json_object();
+	json_array_append_new(rows, row);
+	json_object_set_new(row, "pid", json_integer(pid));
+	int error = hp_attach(pid, &options, &attached, &err), status = HP_EXIT_DONE;
+	if (error) {
+		status = hp_output_failure(output, error == HOTPATCH_EGONE ? HP_EXIT_GONE : HP_EXIT_REFUSED, &err,
+		                           unchanged);
+		json_object_set_new(row, "error", json_string(err.text));
+	} else {
+		say(output, row, pid, &attached);
+	}
+	json_object_set_new(row, "status", json_string(error ? "refused" : "done"));
+	return status;
+}
+
+/* A number, or the name of one or more processes. */
+static int attach_word(struct hp_output *output, json_t *rows, const char *library, const char *word,
+                       unsigned timeout_ms)
+{
+	char *end;
+	struct hp_pids pids;
+	struct hp_err err;
+	long pid = strtol(word, &end, 10);
+	if (*word && !*end)
+		return attach_one(output, rows, library, (pid_t)pid, timeout_ms);
+	int error = hp_pids_by_name(word, &pids, &err), status = HP_EXIT_DONE;
+	if (error)
+		return hp_output_failure(output, HP_EXIT_GONE, &err, "nothing was changed");
+	for (size_t i = 0; i < pids.n; i++) {
+		int one = attach_one(output, rows, library, pids.v[i], timeout_ms);
+		status = one > status ? one : status;
+	}
+	hp_pids_free(&pids);
+	return status;
+}
+
+static int attach_all(struct hp_output *output, char **words, unsigned timeout_ms)
+{
+	char library[4096];
+	struct hp_err err;
+	int status = HP_EXIT_DONE;
+	json_t *rows = json_array();
+	json_object_set_new(output->root, "processes", rows);
+	if (hp_runtime_find(library, sizeof(library), &err) != 0)
+		return hp_output_failure(output, HP_EXIT_REFUSED, &err, "nothing was changed");
+	for (; *words; words++) {
+		int one = attach_word(output, rows, library, *words, timeout_ms);
+		status = one > status ? one : status;
+	}
+	return status;
+}
+
+static int run(const struct hp_command *command, int argc, char **argv)
+{
+	static const struct option options[] = {{"timeout", required_argument, NULL, 't'}, HP_COMMON_OPTIONS};
+	struct hp_output output;
+	unsigned timeout_ms = 0;
+	int option, status = HP_EXIT_DONE;
+	hp_output_begin(&output, command);
+	while ((option = getopt_long(argc, argv, "ht:", options, NULL)) != -1) {
+		if (option == 't')
+			timeout_ms = (unsigned)strtoul(optarg, NULL, 10);
+		else if (!hp_common_option(command, &output, option, &status))
+			goto out;
+	}
+	if (optind == argc) {
+		status = hp_usage(command, "which process?");
+		goto out;
+	}
+	status = attach_all(&output, argv + optind, timeout_ms);
+	return hp_output_end(&output, status);
+out:
+	output.json = false;
+	return hp_output_end(&output, status);
+}
+
+const struct hp_command hp_cmd_attach = {
+	.name = "attach",
+	.summary = "put the agent into a running process",
+	.arguments = "[--timeout MS] PID|NAME...",
+	.help = "  -t, --timeout MS  how long to look for a thread at a safe place, and to wait for it (5000)\n",
+	.run = run,
+};

@@ -1,0 +1,259 @@
+/* client - a conversation with the agent of one process: doc/protocol.md in C.
+ *
+ * Calls return 0 or a negative HOTPATCH_E* code with err filled. HOTPATCH_EGONE: the process, or its agent, has gone.
+ * HOTPATCH_ETIMEDOUT: the agent has not answered within the connection's deadline for one request (for apply and
+ * revert: theirs, and that much more). A connection belongs to one thread. After EGONE or ETIMEDOUT only close is left.
+ */
+#ifndef HP_REMOTE_CLIENT_H
+#define HP_REMOTE_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+struct hp_remote;
+
+struct hp_remote_hello {
+	char version[64]; /* of the runtime */
+	uint32_t pid;     /* as the process itself sees it */
+	uint32_t machine; /* ELF e_machine */
+	uint32_t page_size;
+	bool is_static, by_attach, by_run;
+	uint64_t started; /* the agent, CLOCK_REALTIME, s */
+};
+
+/* Finds the agent's socket of a process and says hello. HOTPATCH_ENOFILE: it has no agent; ESYSTEM: it has one that we
+ * may not talk to, or that does not answer. */
+int hp_remote_open(pid_t pid, unsigned timeout_ms, struct hp_remote **ret_remote, struct hp_err *err) HP_MUST_CHECK;
+void hp_remote_close(struct hp_remote *remote); /* NULL is nothing; reservations that no patch took are gone */
+pid_t hp_remote_pid(const struct hp_remote *remote);
+const struct hp_remote_hello *hp_remote_hello(const struct hp_remote *remote);
+
+/* -- What is there ------------------------------------------------------------------------------------------------ */
+
+struct hp_remote_segment {
+	uint64_t low, high; /* [low, high) */
+	uint32_t flags;     /* PF_R, PF_W, PF_X */
+};
+
+struct hp_remote_image {
+	char *path; /* as the process sees it; open /proc/PID/root/PATH, or map_files when deleted */
+	char *name;
+	uint64_t bias, low, high;
+	bool is_program, is_linked, is_vdso;
+	uint64_t tls_module; /* 0: no thread-locals */
+	int64_t tls_offset;  /* of its block from the thread pointer, in every thread; 0: not static, use the module */
+	uint64_t tls_size;
+	struct hp_remote_segment segments[12];
+	size_t n_segments;
+	uint8_t build_id[64];
+	size_t build_id_size;
+};
+
+struct hp_remote_images {
+	struct hp_remote_image *v; /* sorted by low */
+	size_t n;
+	uint64_t generation; /* for hp_remote_apply: refused when something was loaded or unloaded since */
+};
+
+int hp_remote_images(struct hp_remote *remote, struct hp_remote_images *ret_images, struct hp_err *err) HP_MUST_CHECK;
+void hp_remote_images_free(struct hp_remote_images *images);
+
+struct hp_remote_symbol {
+	uint64_t image;     /* low of the image that refers or defines; 0: the global scope */
+	bool defined_there; /* false: as a reference in the image binds; true: only what it defines itself */
+	const char *name;
+	const char *version; /* NULL or "": any */
+	uint64_t address;    /* result; 0: not found */
+};
+
+int hp_remote_symbols(struct hp_remote *remote, struct hp_remote_symbol *symbols, size_t n,
+                      struct hp_err *err) HP_MUST_CHECK;
+int hp_remote_ifunc(struct hp_remote *remote, uint64_t resolver, uint64_t *ret_address,
+                    struct hp_err *err) HP_MUST_CHECK;
+
+struct hp_remote_range {
+	uint64_t address;
+	void *buffer;
+	uint32_t size;
+	uint32_t got; /* result: less than size where memory ends */
+};
+
+/* original: code as if no function were redirected (for hashes). */
+int hp_remote_read(struct hp_remote *remote, bool original, struct hp_remote_range *ranges, size_t n,
+                   struct hp_err *err) HP_MUST_CHECK;
+
+/* -- Memory ------------------------------------------------------------------------------------------------------- */
+
+struct hp_remote_region {
+	uint64_t id, address, size;
+};
+
+/* Zero-filled, read-write; all of it within 2 GiB of [low, high], or anywhere (0, 0). */
+int hp_remote_reserve(struct hp_remote *remote, uint64_t low, uint64_t high, uint64_t size,
+                      struct hp_remote_region *ret_region, struct hp_err *err) HP_MUST_CHECK;
+int hp_remote_write(struct hp_remote *remote, uint64_t region, uint64_t offset, const void *bytes, size_t n,
+                    struct hp_err *err) HP_MUST_CHECK;
+
+enum hp_remote_protection { HP_REMOTE_R = 1, HP_REMOTE_RW, HP_REMOTE_RX };
+
+struct hp_remote_seal {
+	uint64_t offset, size; /* whole pages */
+	enum hp_remote_protection protection;
+};
+
+int hp_remote_seal(struct hp_remote *remote, uint64_t region, const struct hp_remote_seal *seals, size_t n,
+                   struct hp_err *err) HP_MUST_CHECK;
+
+struct hp_remote_name {
+	uint64_t offset;
+	uint32_t size;
+	const char *name;
+};
+
+struct hp_remote_register {
+	uint64_t region;
+	uint64_t eh_frame, eh_frame_size; /* offset in the region; size 0: none; ends in a zero word */
+	uint64_t symfile, symfile_size;   /* an ELF file for debuggers */
+	const char *label;
+	bool perf_map;
+	const struct hp_remote_name *names;
+	size_t n_names;
+};
+
+struct hp_remote_registered {
+	bool unwinder, debugger, perf_map;
+};
+
+int hp_remote_register(struct hp_remote *remote, const struct hp_remote_register *request,
+                       struct hp_remote_registered *ret_registered, struct hp_err *err) HP_MUST_CHECK;
+int hp_remote_release(struct hp_remote *remote, uint64_t region, struct hp_err *err) HP_MUST_CHECK;
+
+/* -- Patches ------------------------------------------------------------------------------------------------------ */
+
+struct hp_remote_extent {
+	uint64_t low, high; /* [low, high) */
+};
+
+struct hp_remote_change {
+	uint64_t entry;
+	const char *name;
+	uint64_t code;
+	struct hp_remote_extent extents[4]; /* of the new code; the first holds `code` */
+	size_t n_extents;
+	struct hp_remote_extent
+		old[4]; /* of the function in the image; the first holds `entry`; 0: the agent finds out */
+	size_t n_old;
+};
+
+enum { HP_REMOTE_MIGRATE = 4 }; /* behind enum hotpatch_event */
+
+struct hp_remote_callback {
+	unsigned event;
+	uint64_t address;
+};
+
+struct hp_remote_data {
+	uint64_t address;
+	const void *bytes;
+	uint32_t size;
+};
+
+struct hp_remote_apply {
+	const char *name;
+	enum hotpatch_mode mode;
+	bool dry_run; /* every check, nothing done; code and extents may be 0 */
+	uint32_t timeout_ms, stall_ms;
+	uint64_t generation; /* 0: whatever is loaded */
+	const uint64_t *regions;
+	size_t n_regions;
+	const uint64_t *replaced; /* patch ids, reverted in the same instant */
+	size_t n_replaced;
+	const struct hp_remote_change *changes;
+	size_t n_changes;
+	const struct hp_remote_callback *callbacks;
+	size_t n_callbacks;
+	const struct hp_remote_data *data;
+	size_t n_data;
+	const void *notes; /* kept by the agent with the patch, for hp_remote_notes: whatever the tool wants to know
+	                      later */
+	size_t notes_size; /* at most 1 MiB */
+};
+
+struct hp_remote_blocker {
+	int tid;
+	bool is_self;
+	char name[32], function[256], reason[128];
+	uint64_t frames[24]; /* innermost first: an instruction pointer, then return addresses */
+	size_t n_frames;
+};
+
+/* What apply, revert and status have to say beyond the code; to be freed also after failure. */
+struct hp_remote_result {
+	uint64_t patch; /* id */
+	uint64_t ns;    /* it took */
+	bool live;      /* the change holds: also with HOTPATCH_EINPROGRESS */
+	bool left;      /* status: nobody is in the old code any more */
+	struct hp_remote_blocker *blockers;
+	size_t n_blockers;
+};
+
+int hp_remote_apply(struct hp_remote *remote, const struct hp_remote_apply *request,
+                    struct hp_remote_result *ret_result, struct hp_err *err) HP_MUST_CHECK;
+
+struct hp_remote_revert {
+	uint64_t patch; /* id; 0: by name */
+	const char *name;
+	enum hotpatch_mode mode;
+	uint32_t timeout_ms, stall_ms;
+};
+
+int hp_remote_revert(struct hp_remote *remote, const struct hp_remote_revert *request,
+                     struct hp_remote_result *ret_result, struct hp_err *err) HP_MUST_CHECK;
+int hp_remote_status(struct hp_remote *remote, uint64_t patch, uint32_t timeout_ms, struct hp_remote_result *ret_result,
+                     struct hp_err *err) HP_MUST_CHECK;
+void hp_remote_result_free(struct hp_remote_result *result);
+
+struct hp_remote_patch {
+	uint64_t id;
+	char *name;
+	uint64_t since_s;
+	uint32_t since_ns;
+	bool live; /* false: reverted, its memory is kept */
+	uint32_t n_changes;
+	struct hp_remote_region *regions;
+	size_t n_regions;
+};
+
+struct hp_remote_patches {
+	struct hp_remote_patch *v; /* in order of application */
+	size_t n;
+};
+
+int hp_remote_patches(struct hp_remote *remote, struct hp_remote_patches *ret_patches,
+                      struct hp_err *err) HP_MUST_CHECK;
+int hp_remote_notes(struct hp_remote *remote, uint64_t patch, void **ret_notes, size_t *ret_size,
+                    struct hp_err *err) HP_MUST_CHECK;
+void hp_remote_patches_free(struct hp_remote_patches *patches);
+
+struct hp_remote_layer {
+	uint64_t entry, body, patch_id; /* 0: a set of the program's own, or none */
+	char *function, *definition, *patch;
+	uint64_t since_s;
+	uint32_t since_ns, level;
+	bool current;
+};
+
+struct hp_remote_layers {
+	struct hp_remote_layer *v; /* by entry, then level */
+	size_t n;
+};
+
+/* Everything in force, in-process changes too. */
+int hp_remote_changes(struct hp_remote *remote, struct hp_remote_layers *ret_layers, struct hp_err *err) HP_MUST_CHECK;
+void hp_remote_layers_free(struct hp_remote_layers *layers);
+
+#endif
