@@ -75,6 +75,27 @@ static bool is_change(const struct hp_packing *p, size_t unit, uint32_t index)
 	return hp_diff_is_changed(p->units[unit].diff, index);
 }
 
+/* What the old code refers to of its unit, where the patch does too: by what stands there in a process, units of one
+ * name are told apart (remote/match.h). The code that the program has may be laid out otherwise, when it is of another
+ * size. */
+static void write_references(const struct hp_packing *p, size_t unit, const struct hp_atom *old, uint32_t section)
+{
+	const struct hp_diff *diff = p->units[unit].diff;
+
+	for (size_t i = 0; i < old->n_refs; i++) {
+		const struct hp_ref *ref = &old->refs[i];
+		uint32_t atom = ref->atom == HP_NO_ATOM ? HP_NO_ATOM : diff->new_of[ref->atom];
+		if (atom == HP_NO_ATOM || ref->offset >= old->size || diff->old_atoms->items[ref->atom].is_global ||
+		    !p->places[unit][atom].binding)
+			continue;
+		struct hp_patch_reloc reloc = {.offset = ref->offset,
+		                               .type = ref->type,
+		                               .symbol = p->places[unit][atom].binding,
+		                               .addend = ref->at - ref->tail};
+		hp_patchwriter_reloc(p->writer, section, &reloc);
+	}
+}
+
 /* The old code as the program has it, to be shown. */
 static int write_old_code(const struct hp_packing *p, size_t unit, uint32_t index, uint32_t *ret_section)
 {
@@ -88,6 +109,8 @@ static int write_old_code(const struct hp_packing *p, size_t unit, uint32_t inde
 		return r;
 	snprintf(name, sizeof(name), ".hotpatch.old.%.250s", old->name);
 	*ret_section = hp_patchwriter_section(p->writer, name, SHT_PROGBITS, 0, 1, code.bytes, code.size);
+	if (code.size == old->size)
+		write_references(p, unit, old, *ret_section);
 	free(code.masks);
 	return 0;
 }
