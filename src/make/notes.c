@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "elf/oldcode.h"
 
@@ -179,6 +180,28 @@ static int write_defines(const struct hp_packing *p)
 	return 0;
 }
 
+/* What the patch is for, by name and build-id. */
+static int write_target(const struct hp_packing *p, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	struct hp_image *image;
+	int r = hp_image_open(path, path, &image, p->err);
+
+	if (r < 0)
+		return r;
+	if (!image->build_id_size)
+		r = hp_err_set(
+			p->err, HOTPATCH_EREFUSED,
+			"'%s' has no build-id by which to know it: link it with -Wl,--build-id, or leave --image out",
+			path);
+	hp_patchwriter_note(p->writer, HP_NOTE_TARGET);
+	hp_patchwriter_string(p->writer, slash ? slash + 1 : path);
+	hp_patchwriter_number(p->writer, image->build_id_size, 4);
+	hp_patchwriter_bytes(p->writer, image->build_id, image->build_id_size);
+	hp_image_close(image);
+	return r;
+}
+
 static void write_list(const struct hp_packing *p, enum hp_note_type type, const char *const *names, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -195,9 +218,13 @@ int hp_packing_notes(struct hp_packing *p, const struct hp_findings *findings)
 	hp_patchwriter_string(p->writer, p->options->name);
 	hp_patchwriter_string(p->writer, p->options->description ? p->options->description : "");
 	hp_patchwriter_string(p->writer, "hotpatch " HP_VERSION);
+	int r = 0;
+	for (size_t i = 0; i < p->options->n_images && r == 0; i++)
+		r = write_target(p, p->options->images[i]);
 	for (size_t i = 0; i < p->n_units; i++)
 		write_unit(p, &p->units[i]);
-	int r = write_changes(p);
+	if (r == 0)
+		r = write_changes(p);
 	if (r < 0)
 		return r;
 	write_bindings(p);
