@@ -73,7 +73,8 @@ static bool commit(struct job *job, size_t i)
 		if (in_progress)
 			hp_target_tell_blockers(job->output, target, &result);
 	} else {
-		hp_target_fail(job->output, target, &err, &result, result.live ? "the patch is in force" : NULL);
+		hp_target_fail(job->output, target, &err, &result,
+		               result.live ? "the patch is in force" : hp_target_truth(target));
 	}
 	hp_remote_result_free(&result);
 	return r == 0 || in_progress;

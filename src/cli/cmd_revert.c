@@ -84,7 +84,7 @@ static bool revert(struct job *job, struct hp_target *target)
 	if (r == 0 || in_progress)
 		tell_done(job, target, &result, in_progress);
 	else
-		hp_target_fail(job->output, target, &err, &result, NULL);
+		hp_target_fail(job->output, target, &err, &result, hp_target_truth(target));
 	hp_remote_result_free(&result);
 	return true;
 }

@@ -225,6 +225,11 @@ void hp_target_tell_blockers(struct hp_output *output, struct hp_target *target,
 	hp_places_free(places);
 }
 
+const char *hp_target_truth(const struct hp_target *target)
+{
+	return hp_remote_is_broken(target->remote) ? "what became of it is not known: 'hotpatch list' tells" : NULL;
+}
+
 static const char *status_name(int status)
 {
 	return status == HP_EXIT_GONE ? "gone" : "refused";

@@ -60,6 +60,9 @@ bool hp_target_connect(struct hp_output *output, const struct hp_choice *choice,
 void hp_target_fail(struct hp_output *output, struct hp_target *target, const struct hp_err *err,
                     const struct hp_remote_result *result, const char *truth);
 
+/* What to say of a request that changes something and failed: NULL, or that nobody knows what became of it. */
+const char *hp_target_truth(const struct hp_target *target);
+
 /* Says who is in the way, also when that is no failure. */
 void hp_target_tell_blockers(struct hp_output *output, struct hp_target *target, const struct hp_remote_result *result);
 
