@@ -14,8 +14,8 @@ fail() {
 # set, machine.h in each folder of src/arch, may be included by all, and include nothing.
 declare -A below=(
 	[base]="" [arch]="base" [code]="base arch" [live]="base arch code" [agent]="base arch code live" [elf]="base" [types]="base elf"
-	[inspect]="base arch elf types" [make]="base elf types" [remote]="base arch elf"
-	[cli]="base arch elf types inspect make remote"
+	[inspect]="base arch elf types" [make]="base elf types" [link]="base arch elf" [remote]="base arch elf link"
+	[cli]="base arch elf types inspect make link remote"
 )
 declare -A external=(
 	[elf]="libelf.h gelf.h" [types]="dwarf.h elfutils/ libelf.h gelf.h" [inspect]="Zydis libelf.h gelf.h dwarf.h elfutils/"

@@ -145,6 +145,63 @@ bool hp_arch_shadow_stack(void);
 void hp_arch_closure_fill(uint8_t *code, uintptr_t context, uintptr_t body, ptrdiff_t tls_offset);
 ptrdiff_t hp_arch_tls_offset(const void *thread_local_variable);
 
+/* -- Relocations of object files ----------------------------------------------------------------------------------
+ *
+ * What a relocation type asks to be written at the place it stands for. The letters are the psABI's (section 4.4.1): S
+ * is the symbol, A the addend, P the place, G an entry of the global offset table, GOT its base, TP the thread pointer.
+ */
+enum hp_reloc_kind {
+	HP_RELOC_NONE,
+	HP_RELOC_ABSOLUTE,            /* S + A */
+	HP_RELOC_RELATIVE,            /* S + A - P */
+	HP_RELOC_CALL,                /* S + A - P, where S may be a landing that leads there */
+	HP_RELOC_SIZE,                /* the symbol's size + A */
+	HP_RELOC_GOT,                 /* G + A - P, where G holds S */
+	HP_RELOC_GOT_OFFSET,          /* G + A - GOT */
+	HP_RELOC_GOT_BASE,            /* GOT + A - P */
+	HP_RELOC_FROM_GOT,            /* S + A - GOT */
+	HP_RELOC_TLS_OFFSET,          /* S + A - TP */
+	HP_RELOC_TLS_IN_MODULE,       /* S + A - the begin of its module's thread-local block */
+	HP_RELOC_TLS_GOT_OFFSET,      /* G + A - P, where G holds S - TP */
+	HP_RELOC_TLS_GOT_PAIR,        /* G + A - P, where G holds the module and the offset in it */
+	HP_RELOC_TLS_GOT_MODULE,      /* G + A - P, where G holds the module and 0 */
+	HP_RELOC_TLS_DESCRIPTOR,      /* the instruction is rewritten to load S - TP */
+	HP_RELOC_TLS_DESCRIPTOR_CALL, /* the instruction is rewritten to do nothing */
+};
+
+enum hp_reloc_range {
+	HP_RANGE_WRAPS,    /* takes the low bits, whatever is above */
+	HP_RANGE_SIGNED,   /* sign extension gives the value back */
+	HP_RANGE_UNSIGNED, /* zero extension does */
+	HP_RANGE_EITHER,
+};
+
+struct hp_reloc_type {
+	const char *name; /* NULL: no such type */
+	uint8_t kind;     /* enum hp_reloc_kind */
+	uint8_t size;     /* bytes that are written, 0 to 8 */
+	uint8_t range;    /* enum hp_reloc_range */
+};
+
+/* NULL where the number is none, or one that no compiler puts into an object. */
+const struct hp_reloc_type *hp_arch_reloc_type(uint32_t number);
+
+/* Instructions that are rewritten in place. `at` is what the relocation stands for; n_before bytes before it belong to
+ * the same section. false, and nothing written: the instruction is none of those that can be. */
+
+/* A load, call or jump through G (HP_RELOC_GOT) becomes one that takes S itself: `relative` is S + A - P. */
+bool hp_arch_relax_got(uint32_t number, uint8_t *at, size_t n_before, int64_t relative);
+/* HP_RELOC_TLS_DESCRIPTOR and its call, n bytes from `at` on; `offset` is S - TP. */
+bool hp_arch_relax_descriptor(uint8_t *at, size_t n_before, int64_t offset);
+bool hp_arch_relax_descriptor_call(uint8_t *at, size_t n);
+
+extern const uint16_t hp_arch_elf_machine; /* EM_ */
+
+/* Code that jumps to the address held by the word at `slot`, in reach of `address`: how calls get to what is out of
+ * theirs. */
+enum { HP_FAR_CODE = 16 };
+bool hp_arch_far_fill(uint8_t *code, uintptr_t address, uintptr_t slot);
+
 /* -- The gate, in gate.S -------------------------------------------------------------------------------------------
  *
  * hp_gate_enter is where stubs jump to: everything is as the caller left it for the function, but for the scratch

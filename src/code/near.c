@@ -59,7 +59,7 @@ static uintptr_t map_at(uintptr_t address, size_t size, int protection)
 static uintptr_t map_near(uintptr_t low, uintptr_t high, size_t size, int protection)
 {
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), grain = 65536, step = grain;
-	uintptr_t below = (low & ~(page - 1)) - size, above = page_round(high);
+	uintptr_t floor = low & ~(page - 1), below = floor > size ? floor - size : 0, above = page_round(high);
 	for (uintptr_t away = 0; away < reach; away += step) {
 		uintptr_t got = 0;
 		errno = 0;

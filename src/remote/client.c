@@ -59,6 +59,11 @@ void hp_remote_close(struct hp_remote *remote)
 	free(remote);
 }
 
+bool hp_remote_is_broken(const struct hp_remote *remote)
+{
+	return remote->broken;
+}
+
 pid_t hp_remote_pid(const struct hp_remote *remote)
 {
 	return remote->pid;

@@ -30,6 +30,8 @@ struct hp_remote_hello {
 int hp_remote_open(pid_t pid, unsigned timeout_ms, struct hp_remote **ret_remote, struct hp_err *err) HP_MUST_CHECK;
 void hp_remote_close(struct hp_remote *remote); /* NULL is nothing; reservations that no patch took are gone */
 pid_t hp_remote_pid(const struct hp_remote *remote);
+/* Whether a request was not answered: what became of it is not known. */
+bool hp_remote_is_broken(const struct hp_remote *remote);
 const struct hp_remote_hello *hp_remote_hello(const struct hp_remote *remote);
 
 /* -- What is there ------------------------------------------------------------------------------------------------ */

@@ -1,0 +1,223 @@
+/* apply - brings a patch file into running processes.
+ *
+ *     one after the other     connect, prepare, commit | connect, prepare, commit | ...
+ *     --all-or-none           connect, prepare | connect, prepare | ...   then   commit | commit | ...
+ *                             and where a commit fails, those before it are reverted
+ */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/modes.h"
+#include "cli/targets.h"
+#include "remote/link.h"
+
+#define OPTION_ALL_OR_NONE 0x1100
+
+struct job {
+	struct hp_output *output;
+	struct hp_choice choice;
+	struct hp_link_options options;
+	bool all_or_none;
+	struct hp_patchfile *file;
+	struct hp_targets targets;
+	struct hp_link **links; /* by target; NULL: not prepared */
+};
+
+static void tell_done(struct job *job, struct hp_target *target, const struct hp_link *link,
+                      const struct hp_remote_result *result, bool in_progress)
+{
+	struct hp_link_report report;
+
+	hp_link_tell(link, &report);
+	target->status = HP_EXIT_DONE;
+	hp_output_text(job->output, "%d: '%s' is applied: %zu function%s changed in %.1f ms%s", (int)target->pid,
+	               job->file->name, report.n_functions, report.n_functions == 1 ? "" : "s",
+	               (double)result->ns / 1e6,
+	               in_progress ? "; calls that were under way still run the old code:" : "");
+	json_object_set_new(target->json, "status", json_string("done"));
+	json_object_set_new(target->json, "in_progress", json_boolean(in_progress));
+	json_object_set_new(target->json, "id", json_integer((json_int_t)result->patch));
+	json_object_set_new(target->json, "functions", json_integer((json_int_t)report.n_functions));
+	json_object_set_new(target->json, "replaced", json_integer((json_int_t)report.n_replaced));
+	json_object_set_new(target->json, "address", json_integer((json_int_t)report.address));
+	json_object_set_new(target->json, "size", json_integer((json_int_t)report.size));
+	json_object_set_new(target->json, "ms", json_real((double)result->ns / 1e6));
+}
+
+static bool prepare(struct job *job, size_t i)
+{
+	struct hp_target *target = &job->targets.v[i];
+	struct hp_remote_result result = {0};
+	struct hp_err err = {0};
+
+	if (!hp_target_connect(job->output, &job->choice, target))
+		return false;
+	int r = hp_link_prepare(target->remote, job->file, &job->options, &job->links[i], &result, &err);
+	if (r < 0)
+		hp_target_fail(job->output, target, &err, &result, NULL);
+	hp_remote_result_free(&result);
+	return r == 0;
+}
+
+static bool commit(struct job *job, size_t i)
+{
+	struct hp_target *target = &job->targets.v[i];
+	struct hp_remote_result result = {0};
+	struct hp_err err = {0};
+	int r = hp_link_commit(job->links[i], &result, &err);
+	bool in_progress = r == HOTPATCH_EINPROGRESS && result.live;
+
+	if (r == 0 || in_progress) {
+		tell_done(job, target, job->links[i], &result, in_progress);
+		if (in_progress)
+			hp_target_tell_blockers(job->output, target, &result);
+	} else {
+		hp_target_fail(job->output, target, &err, &result,
+		               result.live ? "the patch is in force" : hp_target_truth(target));
+	}
+	hp_remote_result_free(&result);
+	return r == 0 || in_progress;
+}
+
+static void one_after_the_other(struct job *job)
+{
+	for (size_t i = 0; i < job->targets.n; i++)
+		if (prepare(job, i))
+			commit(job, i);
+}
+
+/* What was committed before another process failed. */
+static void take_back(struct job *job, size_t i)
+{
+	struct hp_target *target = &job->targets.v[i];
+	struct hp_remote_revert request = {
+		.name = job->file->name,
+		.mode = job->options.mode,
+		.timeout_ms = job->options.timeout_ms,
+		.stall_ms = job->options.stall_ms,
+	};
+	struct hp_remote_result result = {0};
+	struct hp_err err = {0};
+
+	if (hp_remote_revert(target->remote, &request, &result, &err) < 0) {
+		hp_target_fail(job->output, target, &err, &result,
+		               "the patch stays in force here, although it could not be applied everywhere");
+	} else {
+		hp_err_set(&err, HOTPATCH_EREFUSED, "'%s' was reverted, because it could not be applied everywhere",
+		           job->file->name);
+		hp_target_fail(job->output, target, &err, NULL, "everything is as before; the process runs on");
+	}
+	hp_remote_result_free(&result);
+}
+
+static void leave_out(struct job *job, size_t i)
+{
+	struct hp_target *target = &job->targets.v[i];
+	struct hp_err err = {0};
+
+	if (target->status != HP_EXIT_DONE)
+		return; /* it has been told why */
+	hp_err_set(&err, HOTPATCH_EREFUSED, "'%s' could not be applied everywhere", job->file->name);
+	hp_target_fail(job->output, target, &err, NULL, NULL);
+}
+
+static void all_or_none(struct job *job)
+{
+	bool prepared = true;
+	size_t done = 0;
+
+	for (size_t i = 0; i < job->targets.n; i++)
+		prepared &= prepare(job, i);
+	while (prepared && done < job->targets.n && commit(job, done))
+		done++;
+	if (done == job->targets.n)
+		return;
+	for (size_t i = done; i-- > 0;)
+		take_back(job, i);
+	for (size_t i = done; i < job->targets.n; i++)
+		leave_out(job, i);
+}
+
+static int apply(struct job *job, const char *path)
+{
+	struct hp_err err = {0};
+
+	if (hp_patchfile_read(path, &job->file, &err) < 0)
+		return hp_output_failure(job->output, HP_EXIT_REFUSED, &err, NULL);
+	json_object_set_new(job->output->root, "patch", json_string(job->file->name));
+	int status = hp_targets_choose(job->output, &job->choice, job->file, &job->targets);
+	if (status != HP_EXIT_DONE)
+		return status;
+	job->links = calloc(job->targets.n + 1, sizeof(struct hp_link *));
+	if (!job->links) {
+		hp_err_set(&err, HOTPATCH_ENOMEM, "no memory for %zu processes", job->targets.n);
+		return hp_output_failure(job->output, HP_EXIT_REFUSED, &err, NULL);
+	}
+	if (job->all_or_none)
+		all_or_none(job);
+	else
+		one_after_the_other(job);
+	return hp_targets_status(&job->targets);
+}
+
+static void clean_up(struct job *job)
+{
+	for (size_t i = 0; job->links && i < job->targets.n; i++)
+		hp_link_free(job->links[i]);
+	free(job->links);
+	hp_targets_free(&job->targets);
+	hp_patchfile_free(job->file);
+}
+
+static int run(const struct hp_command *command, int argc, char **argv)
+{
+	static const struct option options[] = {
+		HP_TARGET_OPTIONS,
+		HP_MODE_OPTIONS,
+		{"no-attach", no_argument, NULL, HP_OPTION_NO_ATTACH},
+		{"all-or-none", no_argument, NULL, OPTION_ALL_OR_NONE},
+		HP_COMMON_OPTIONS,
+	};
+	struct hp_output output;
+	struct job job = {.output = &output, .choice.attach = true};
+	struct hp_modes modes = {0};
+	int option, status = HP_EXIT_DONE;
+
+	hp_output_begin(&output, command);
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		bool known = true;
+		if (option == OPTION_ALL_OR_NONE)
+			job.all_or_none = true;
+		else
+			known = hp_choice_option(option, optarg, &job.choice) ||
+			        hp_mode_option(command, option, optarg, &modes, &status);
+		if (known ? status != HP_EXIT_DONE : !hp_common_option(command, &output, option, &status))
+			goto usage;
+	}
+	if (optind == argc) {
+		status = hp_usage(command, "which patch file?");
+		goto usage;
+	}
+	job.choice.pids = argv + optind + 1;
+	job.options = (struct hp_link_options){.mode = modes.mode,
+	                                       .timeout_ms = modes.timeout_ms,
+	                                       .stall_ms = modes.stall_ms};
+	status = apply(&job, argv[optind]);
+	clean_up(&job);
+	return hp_output_end(&output, status);
+usage:
+	output.json = false;
+	return hp_output_end(&output, status);
+}
+
+const struct hp_command hp_cmd_apply = {
+	.name = "apply",
+	.summary = "bring a patch into running processes",
+	.arguments = "FILE.hp (PID... | --name NAME | --all) [OPTION...]",
+	.help = "  --name NAME       all processes whose program is called NAME\n"
+		"  --all             all processes that have loaded what the patch is for, by build-id\n"
+		"  --all-or-none     prepare it in every process before it is applied in any\n"
+		"  --no-attach       leave processes alone that have no agent\n" HP_MODE_HELP,
+	.run = run,
+};

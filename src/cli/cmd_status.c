@@ -1,0 +1,76 @@
+/* status - how it stands in running processes: the runtime, and of each patch whether old code still runs. */
+#include "cli/survey.h"
+#include "remote/view.h"
+
+static void tell_runtime(struct hp_output *output, struct hp_target *target, const struct hp_view *view)
+{
+	const struct hp_remote_hello *hello = hp_remote_hello(target->remote);
+	const char *how = hello->by_run ? "started by run" : "attached, or served by the program";
+	size_t live = 0;
+	char since[64];
+
+	for (size_t i = 0; i < view->patches.n; i++)
+		live += view->patches.v[i].live;
+	hp_survey_time(hello->started, since, sizeof(since));
+	hp_output_text(output, "%d%s%s%s: hotpatch %s, %s, since %s; %zu patch%s in force, %zu reverted",
+	               (int)target->pid, target->name[0] ? " (" : "", target->name, target->name[0] ? ")" : "",
+	               hello->version, how, since, live, live == 1 ? "" : "es", view->patches.n - live);
+	json_object_set_new(target->json, "version", json_string(hello->version));
+	json_object_set_new(target->json, "agent", json_string(how));
+	json_object_set_new(target->json, "since", json_integer((json_int_t)hello->started));
+	json_object_set_new(target->json, "live", json_integer((json_int_t)live));
+	json_object_set_new(target->json, "reverted", json_integer((json_int_t)(view->patches.n - live)));
+}
+
+/* An old definition that somebody still runs is worth a line; that of a reverted patch, too. */
+static int tell_patch(struct hp_output *output, struct hp_target *target, const struct hp_remote_patch *patch,
+                      json_t *list, struct hp_err *err)
+{
+	struct hp_remote_result result = {0};
+	int r = hp_remote_status(target->remote, patch->id, 0, &result, err);
+
+	if (r == 0) {
+		json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:b, s:i}", "name", patch->name, "id",
+		                                      (json_int_t)patch->id, "state", patch->live ? "live" : "reverted",
+		                                      "left", (int)result.left, "blockers", (int)result.n_blockers));
+		if (patch->live || !result.left)
+			hp_output_text(output, "  patch '%s' is %s%s", patch->name,
+			               patch->live ? "in force" : "reverted",
+			               result.left   ? ""
+			               : patch->live ? "; what it replaced is still run"
+			                             : "; its code is still run");
+		if (!result.left)
+			hp_target_tell_blockers(output, target, &result);
+	}
+	hp_remote_result_free(&result);
+	return r;
+}
+
+static int tell(struct hp_output *output, struct hp_target *target, struct hp_err *err)
+{
+	struct hp_view *view = NULL;
+	json_t *list = json_array();
+	int r = hp_view_open(target->remote, NULL, &view, err);
+
+	json_object_set_new(target->json, "patches", list);
+	if (r == 0)
+		tell_runtime(output, target, view);
+	for (size_t i = 0; r == 0 && i < view->patches.n; i++)
+		r = tell_patch(output, target, &view->patches.v[i], list, err);
+	hp_view_close(view);
+	return r;
+}
+
+static int run(const struct hp_command *command, int argc, char **argv)
+{
+	return hp_survey_run(command, argc, argv, tell);
+}
+
+const struct hp_command hp_cmd_status = {
+	.name = "status",
+	.summary = "say how it stands in running processes, and where old code still runs",
+	.arguments = "[PID... | --name NAME | --all] [OPTION...]",
+	.help = "  --name NAME       all processes whose program is called NAME\n"
+		"  --all             all processes that have an agent; what is meant where none is named\n",
+	.run = run,
+};

@@ -1,0 +1,86 @@
+# helpers - a running shop, and patches for it. Loaded by the bats files.
+
+hotpatch=${HP_BUILD_ROOT:?}/src/hotpatch
+runtime=$(echo "$HP_LIBS"/libhotpatch.so.?)
+e2e=${HP_SOURCE_ROOT:?}/tests/e2e
+shopt -s extglob
+
+# build CC OPT CODE: the program, once; $shop is its folder.
+build() {
+	shop=$BATS_FILE_TMPDIR/$1-$2-$3
+	[[ -e $shop/built ]] && return
+	"$e2e/build.sh" "$1" "$2" "$3" "$shop"
+	touch "$shop/built"
+}
+
+# patch NAME UNIT [OPTION...]: $shop/NAME.hp from the old and the new object of a unit.
+patch() {
+	local name=$1 unit=$2
+	shift 2
+	"$hotpatch" build --old "$shop/old/$unit.o" --new "$shop/new/$unit.o" -n "$name" -o "$shop/$name.hp" "$@"
+}
+
+# start [N]: a process of $shop with an agent; ask N talks to it, $pid (or ${pids[N]}) is its id.
+start() {
+	start_with "${1-0}" env HOTPATCH_SERVE=1 LD_PRELOAD="$runtime"
+	while ! "$hotpatch" status "${pids[${1-0}]}" >/dev/null 2>&1; do
+		kill -0 "${pids[${1-0}]}"
+	done
+}
+
+# The same without an agent.
+start_alone() {
+	start_with "${1-0}"
+	ask text 0 "${1-0}" >/dev/null
+}
+
+start_with() {
+	local n=$1 in out to from
+	shift
+	in=$BATS_TEST_TMPDIR/in$n out=$BATS_TEST_TMPDIR/out$n
+	mkfifo "$in" "$out"
+	"$@" "$shop/shop" <"$in" >"$out" 3>&- &
+	pids[n]=$!
+	pid=${pids[0]}
+	exec {to}>"$in" {from}<"$out"
+	asks[n]=$to answers[n]=$from
+}
+
+# ask NAME NUMBER [N]: the answer of process N.
+ask() {
+	local answer
+	echo "$1 $2" >&"${asks[${3-0}]}"
+	read -r -t 20 -u "${answers[${3-0}]}" answer
+	echo "$answer"
+}
+
+# expect NAME NUMBER ANSWER [N]
+expect() {
+	local answer
+	answer=$(ask "$1" "$2" "${4-0}")
+	if [[ $answer != "$3" ]]; then
+		echo "$1 $2: '$answer', not '$3'"
+		return 1
+	fi
+}
+
+# refused STATUS PATTERN COMMAND...: it fails with that status, and says so, ending with the truth.
+refused() {
+	local expected=$1 pattern=$2
+	shift 2
+	run "$hotpatch" "$@"
+	if [[ $status != "$expected" || $output != *"$pattern"* || $output != *"nothing was changed"* ]]; then
+		echo "status $status: $output"
+		return 1
+	fi
+}
+
+stop_all() {
+	local n
+	for n in "${!pids[@]}"; do
+		exec {asks[n]}>&- {answers[n]}<&-
+		kill "${pids[n]}" 2>/dev/null || true
+		wait "${pids[n]}" 2>/dev/null || true
+	done
+	pids=()
+}
