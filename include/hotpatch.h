@@ -53,7 +53,9 @@
 	X(ESIGNAL, -21, "the signal hotpatch needs is used by the program")                                            \
 	X(ESYSTEM, -22, "the system refused something hotpatch needs")                                                 \
 	X(ENOTSUP, -23, "not possible in this kind of program or on this machine")                                     \
-	X(EDISABLED, -24, "the program was compiled with HOTPATCH_DISABLE")
+	X(EDISABLED, -24, "the program was compiled with HOTPATCH_DISABLE")                                            \
+	X(EREFUSED, -25, "the change cannot be made in a running program")                                             \
+	X(EBUILD, -26, "the source could not be compiled or compared")
 
 enum hotpatch_code {
 	HOTPATCH_OK = 0,

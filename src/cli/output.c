@@ -1,0 +1,114 @@
+#include "cli/output.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *status_name(int status)
+{
+	switch (status) {
+	case HP_EXIT_DONE:
+		return "done";
+	case HP_EXIT_BUILD:
+		return "failed";
+	case HP_EXIT_GONE:
+		return "gone";
+	case HP_EXIT_USAGE:
+		return "usage";
+	default:
+		return "refused";
+	}
+}
+
+void hp_output_begin(struct hp_output *output, const struct hp_command *command)
+{
+	*output = (struct hp_output){.command = command, .root = json_object()};
+	json_object_set_new(output->root, "command", json_string(command->name));
+}
+
+void hp_output_text(struct hp_output *output, const char *format, ...)
+{
+	va_list args;
+
+	if (output->json)
+		return;
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+}
+
+int hp_output_failure(struct hp_output *output, int status, const struct hp_err *err, const char *truth)
+{
+	const char *code = hotpatch_code_name(err->code);
+	char message[sizeof(err->text) + 128];
+
+	snprintf(message, sizeof(message), "%s; %s", err->text, truth ? truth : "nothing was changed");
+	if (output->json)
+		json_object_set_new(output->root, "error",
+		                    json_pack("{s:s?, s:s%}", "code", code, "message", message, strlen(message)));
+	else
+		fprintf(stderr, "hotpatch %s: %s\n", output->command->name, message);
+	return status;
+}
+
+int hp_output_status(int code)
+{
+	return code == 0 ? HP_EXIT_DONE : HP_EXIT_REFUSED;
+}
+
+int hp_output_end(struct hp_output *output, int status)
+{
+	if (output->json) {
+		json_object_set_new(output->root, "status", json_string(status_name(status)));
+		json_object_set_new(output->root, "exit", json_integer(status));
+		if (json_dumpf(output->root, stdout, JSON_INDENT(2)) < 0)
+			status = status ? status : HP_EXIT_REFUSED;
+		putchar('\n');
+	}
+	json_decref(output->root);
+	if (fflush(stdout) != 0 && status == HP_EXIT_DONE) {
+		perror("hotpatch: standard output");
+		status = HP_EXIT_REFUSED;
+	}
+	return status;
+}
+
+/* -- Options (cli.h) ------------------------------------------------------------------------------------------- */
+
+static void say_help(const struct hp_command *command)
+{
+	printf("usage: hotpatch %s %s\n%s.\n\n%s"
+	       "  --json            one JSON object instead of text\n"
+	       "  -h, --help        this text\n",
+	       command->name, command->arguments, command->summary, command->help);
+}
+
+bool hp_common_option(const struct hp_command *command, struct hp_output *output, int option, int *ret_status)
+{
+	switch (option) {
+	case HP_OPTION_JSON:
+		output->json = true;
+		return true;
+	case 'h':
+		say_help(command);
+		*ret_status = HP_EXIT_DONE;
+		return false;
+	default:
+		fprintf(stderr, "usage: hotpatch %s %s\n", command->name, command->arguments);
+		*ret_status = HP_EXIT_USAGE;
+		return false;
+	}
+}
+
+int hp_usage(const struct hp_command *command, const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "hotpatch %s: ", command->name);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fprintf(stderr, "\nusage: hotpatch %s %s\n", command->name, command->arguments);
+	return HP_EXIT_USAGE;
+}
