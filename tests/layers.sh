@@ -19,7 +19,7 @@ declare -A below=(
 )
 declare -A external=(
 	[elf]="libelf.h gelf.h" [types]="dwarf.h elfutils/ libelf.h gelf.h" [inspect]="Zydis libelf.h gelf.h dwarf.h elfutils/"
-	[make]="libelf.h gelf.h dwarf.h elfutils/ jansson.h" [cli]="jansson.h Zydis"
+	[make]="libelf.h gelf.h dwarf.h elfutils/ jansson.h Zydis" [cli]="jansson.h Zydis"
 )
 # Headers that are not libc's or the kernel's: only the folders above may include them.
 foreign='^(libelf|gelf|dwarf|elfutils/|Zydis|libunwind|capstone|json|jansson|yajl|glib|cmocka)'

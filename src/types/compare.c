@@ -18,6 +18,7 @@ struct comparison {
 	struct hp_debuginfo *old_info, *new_info;
 	struct hp_pairs pairs;
 	struct hp_difference difference;
+	const struct hp_allowed *allowed; /* NULL: none */
 	struct hp_err *err;
 };
 
@@ -270,6 +271,17 @@ static int compare_sizes(struct comparison *c, size_t index)
 	return a == b ? 0 : hp_difference_size(&c->difference, index);
 }
 
+static bool is_allowed(const struct comparison *c, const struct hp_pair *pair)
+{
+	const char *name = hp_die_name(&pair->old_die);
+
+	name = name ? name : pair->alias;
+	for (size_t i = 0; name && c->allowed && i < c->allowed->count; i++)
+		if (strcmp(c->allowed->names[i], name) == 0)
+			return true;
+	return false;
+}
+
 /* Compares each pair once. */
 static int compare_pair(struct comparison *c, size_t index, int depth)
 {
@@ -277,7 +289,7 @@ static int compare_pair(struct comparison *c, size_t index, int depth)
 	struct hp_members olds = {0}, news = {0};
 	bool is_enumeration = pair->tag == DW_TAG_enumeration_type;
 
-	if (pair->is_begun)
+	if (pair->is_begun || is_allowed(c, pair))
 		return 0;
 	pair->is_begun = true;
 	int r = hp_members_read(&pair->old_die, c->old_info->name, &olds, c->err);
@@ -373,9 +385,13 @@ static int find_entry(const struct hp_typed *function, Dwarf_Die *ret_die, struc
 	                             err);
 }
 
-int hp_compare_functions(const struct hp_typed *old_function, const struct hp_typed *new_function, struct hp_err *err)
+int hp_compare_functions_but(const struct hp_typed *old_function, const struct hp_typed *new_function,
+                             const struct hp_allowed *allowed, struct hp_err *err)
 {
-	struct comparison c = {.old_info = old_function->info, .new_info = new_function->info, .err = err};
+	struct comparison c = {.old_info = old_function->info,
+	                       .new_info = new_function->info,
+	                       .allowed = allowed,
+	                       .err = err};
 	struct spot top = {{HP_NO_PAIR, "", 0}, false, 0};
 	struct signature_difference difference;
 	Dwarf_Die a, b;
@@ -391,6 +407,69 @@ int hp_compare_functions(const struct hp_typed *old_function, const struct hp_ty
 	r = compare_signatures(&c, &top, true, &a, &b, &difference);
 	if (r == DIFFERS)
 		r = say_signature(&c, &difference, &a, &b);
+	if (r == 0)
+		r = compare_queue(&c);
+	hp_pairs_free(&c.pairs);
+	return r;
+}
+
+int hp_compare_functions(const struct hp_typed *old_function, const struct hp_typed *new_function, struct hp_err *err)
+{
+	return hp_compare_functions_but(old_function, new_function, NULL, err);
+}
+
+/* -- Layouts and variables ------------------------------------------------------------------------------------- */
+
+/* A structure, union or enumeration of the old module, with the typedef that names it where it has no tag. */
+static int compare_defined(struct hp_debuginfo *old_info, const Dwarf_Die *old_die, const char *alias, void *arg,
+                           struct hp_err *err)
+{
+	struct comparison *c = arg;
+	struct hp_type old_type, new_type;
+	struct spot top = {{HP_NO_PAIR, "", 0}, true, 0};
+	Dwarf_Die new_die;
+	bool found;
+
+	(void)old_info;
+	int r = hp_debuginfo_defined(c->new_info, old_die, alias, &new_die, &found, err);
+	if (r < 0 || !found)
+		return r;
+	if (!hp_type_from(old_die, &old_type) || !hp_type_from(&new_die, &new_type))
+		return damaged(c);
+	old_type.alias = new_type.alias = alias;
+	r = compare_types(c, &top, &old_type, &new_type);
+	if (r == DIFFERS)
+		r = hp_err_set(err, HOTPATCH_ETYPE, "%s is another kind of type in the patch", alias);
+	return r;
+}
+
+int hp_compare_layouts(struct hp_debuginfo *old_info, struct hp_debuginfo *new_info, const struct hp_allowed *allowed,
+                       struct hp_err *err)
+{
+	struct comparison c = {.old_info = old_info, .new_info = new_info, .allowed = allowed, .err = err};
+
+	c.difference = (struct hp_difference){NULL, &c.pairs, err};
+	int r = hp_debuginfo_each_defined(old_info, compare_defined, &c, err);
+	if (r == 0)
+		r = compare_queue(&c);
+	hp_pairs_free(&c.pairs);
+	return r;
+}
+
+int hp_compare_variables(struct hp_debuginfo *old_info, const Dwarf_Die *old_variable, struct hp_debuginfo *new_info,
+                         const Dwarf_Die *new_variable, const struct hp_allowed *allowed, struct hp_err *err)
+{
+	struct comparison c = {.old_info = old_info, .new_info = new_info, .allowed = allowed, .err = err};
+	struct spot top = {{HP_NO_PAIR, "", 0}, false, 0};
+	struct hp_type old_type, new_type;
+
+	c.difference = (struct hp_difference){NULL, &c.pairs, err};
+	if (!hp_type_of(old_variable, &old_type) || !hp_type_of(new_variable, &new_type))
+		return damaged(&c);
+	old_type.qualifiers = new_type.qualifiers = 0; /* const or not, what lies there is the same */
+	int r = compare_types(&c, &top, &old_type, &new_type);
+	if (r == DIFFERS)
+		r = hp_difference_variable(&c.difference, old_variable, new_variable);
 	if (r == 0)
 		r = compare_queue(&c);
 	hp_pairs_free(&c.pairs);

@@ -1,11 +1,14 @@
 #include "types/debuginfo.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "elf/debugfile.h"
 #include "types/array.h"
+#include "types/objdwarf.h"
+#include "types/type.h"
 
 #define NAMESPACE_DEPTH 16
 
@@ -137,6 +140,8 @@ int hp_debuginfo_open(const char *path, const char *name, const struct hp_identi
 	}
 	if ((r = open_image(info, path, identity, debug_root, err)) < 0)
 		goto out;
+	if (info->image->header.e_type == ET_REL && (r = hp_objdwarf_relocate(info->image, err)) < 0)
+		goto out;
 	info->dwarf = dwarf_begin_elf(info->image->elf, DWARF_C_READ, NULL);
 	if (!info->dwarf) {
 		r = dwarf_errno() ? damaged(info, err) : no_types(info, err);
@@ -150,6 +155,16 @@ int hp_debuginfo_open(const char *path, const char *name, const struct hp_identi
 out:
 	hp_debuginfo_close(info);
 	return r;
+}
+
+int hp_debuginfo_open_object(const char *path, struct hp_debuginfo **ret_info, struct hp_err *err)
+{
+	struct stat status;
+
+	if (stat(path, &status) < 0)
+		return hp_err_system(err, HOTPATCH_ENOFILE, errno, "cannot read '%s'", path);
+	struct hp_identity identity = hp_identity_of(&status);
+	return hp_debuginfo_open(path, path, &identity, HP_DEBUG_ROOT, ret_info, err);
 }
 
 void hp_debuginfo_close(struct hp_debuginfo *info)
@@ -458,5 +473,84 @@ int hp_debuginfo_complete(struct hp_debuginfo *info, const Dwarf_Die *declaratio
 			return 0;
 		*ret_die = info->tags[first].die;
 	}
+	return 0;
+}
+
+/* -- Everything that is defined -------------------------------------------------------------------------------- */
+
+struct visit {
+	hp_debuginfo_each each;
+	void *arg;
+};
+
+/* What a typedef gives its only name: *ret_die is left alone otherwise. */
+static bool is_name_giving(const Dwarf_Die *die, Dwarf_Die *ret_die)
+{
+	Dwarf_Die copy = *die, target;
+
+	if (dwarf_tag(&copy) != DW_TAG_typedef || hp_die_ref(die, DW_AT_type, &target) <= 0 || !tag_kind(&target) ||
+	    hp_die_name(&target))
+		return false;
+	*ret_die = target;
+	return true;
+}
+
+static int visit_definition(const struct walk *walk, const Dwarf_Die *die, struct hp_err *err)
+{
+	const struct visit *visit = walk->arg;
+	Dwarf_Die target;
+
+	if (is_name_giving(die, &target))
+		return visit->each(walk->info, &target, hp_die_name(die), visit->arg, err);
+	if (tag_kind(die) && hp_die_name(die) && !hp_die_flag(die, DW_AT_declaration))
+		return visit->each(walk->info, die, NULL, visit->arg, err);
+	return 0;
+}
+
+int hp_debuginfo_each_defined(struct hp_debuginfo *info, hp_debuginfo_each each, void *arg, struct hp_err *err)
+{
+	struct visit visit = {each, arg};
+
+	for (size_t i = 0; i < info->n_units; i++) {
+		struct walk walk = {info, &info->units[i], visit_definition, &visit};
+		int r = walk_children(&walk, &info->units[i].die, 0, err);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+struct alias_search {
+	const char *alias;
+	Dwarf_Die found;
+};
+
+static int match_alias(const struct walk *walk, const Dwarf_Die *die, struct hp_err *err)
+{
+	struct alias_search *search = walk->arg;
+	const char *name = hp_die_name(die);
+
+	(void)err;
+	if (name && !search->found.addr && strcmp(name, search->alias) == 0)
+		is_name_giving(die, &search->found);
+	return 0;
+}
+
+int hp_debuginfo_defined(struct hp_debuginfo *info, const Dwarf_Die *other, const char *alias, Dwarf_Die *ret_die,
+                         bool *ret_found, struct hp_err *err)
+{
+	struct alias_search search = {.alias = alias};
+
+	if (!alias)
+		return hp_debuginfo_complete(info, other, ret_die, ret_found, err);
+	for (size_t i = 0; i < info->n_units; i++) {
+		struct walk walk = {info, &info->units[i], match_alias, &search};
+		int r = walk_children(&walk, &info->units[i].die, 0, err);
+		if (r < 0)
+			return r;
+	}
+	*ret_found = search.found.addr;
+	if (*ret_found)
+		*ret_die = search.found;
 	return 0;
 }

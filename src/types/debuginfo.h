@@ -32,6 +32,9 @@ struct hp_debuginfo {
 int hp_debuginfo_open(const char *path, const char *name, const struct hp_identity *identity, const char *debug_root,
                       struct hp_debuginfo **ret_info, struct hp_err *err) HP_MUST_CHECK;
 
+/* The same of a relocatable object, whose addresses are those of objdwarf.h. */
+int hp_debuginfo_open_object(const char *path, struct hp_debuginfo **ret_info, struct hp_err *err) HP_MUST_CHECK;
+
 /* NULL is fine. */
 void hp_debuginfo_close(struct hp_debuginfo *info);
 
@@ -45,5 +48,16 @@ int hp_debuginfo_function(struct hp_debuginfo *info, uint64_t value, const char 
  * several that differ in size, of which nobody can say which one is meant. HOTPATCH_ENOMEM, HOTPATCH_ENOTYPE. */
 int hp_debuginfo_complete(struct hp_debuginfo *info, const Dwarf_Die *declaration, Dwarf_Die *ret_die, bool *ret_found,
                           struct hp_err *err) HP_MUST_CHECK;
+
+/* Calls each for every structure, union and enumeration defined at the top of a unit until it returns non-zero, which
+ * is returned. alias is the typedef that names one without a tag, else NULL. */
+typedef int (*hp_debuginfo_each)(struct hp_debuginfo *info, const Dwarf_Die *die, const char *alias, void *arg,
+                                 struct hp_err *err);
+int hp_debuginfo_each_defined(struct hp_debuginfo *info, hp_debuginfo_each each, void *arg,
+                              struct hp_err *err) HP_MUST_CHECK;
+
+/* The definition here of what is called the same in another module: by the tag of other, or by alias. */
+int hp_debuginfo_defined(struct hp_debuginfo *info, const Dwarf_Die *other, const char *alias, Dwarf_Die *ret_die,
+                         bool *ret_found, struct hp_err *err) HP_MUST_CHECK;
 
 #endif

@@ -46,8 +46,10 @@ static struct text name_of(const struct hp_difference *d, size_t index, int nest
 static struct text reached(const struct hp_difference *d, size_t index)
 {
 	unsigned parameter = d->pairs->items[index].origin.parameter;
-	struct text text;
+	struct text text = {""};
 
+	if (!d->function)
+		return text;
 	if (parameter)
 		snprintf(text.text, sizeof(text.text), ", reached from parameter %u of %.160s", parameter, d->function);
 	else
@@ -132,6 +134,13 @@ int hp_difference_parameter(const struct hp_difference *d, unsigned number, cons
 {
 	struct types types = spell(old_parameter, new_parameter);
 	return hp_err_set(d->err, HOTPATCH_ETYPE, "%s: parameter %u is %s in the patch, was %s", d->function, number,
+	                  types.new_type, types.old_type);
+}
+
+int hp_difference_variable(const struct hp_difference *d, const Dwarf_Die *old_variable, const Dwarf_Die *new_variable)
+{
+	struct types types = spell(old_variable, new_variable);
+	return hp_err_set(d->err, HOTPATCH_ETYPE, "variable %s is %s in the patch, was %s", hp_die_name(old_variable),
 	                  types.new_type, types.old_type);
 }
 

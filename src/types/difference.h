@@ -12,7 +12,7 @@
 #include "types/pairs.h"
 
 struct hp_difference {
-	const char *function; /* that is compared */
+	const char *function; /* that is compared; NULL: layouts alone are */
 	const struct hp_pairs *pairs;
 	struct hp_err *err;
 };
@@ -24,6 +24,9 @@ int hp_difference_parameter(const struct hp_difference *d, unsigned number, cons
 int hp_difference_count(const struct hp_difference *d, const Dwarf_Die *old_function, const Dwarf_Die *new_function);
 int hp_difference_varargs(const struct hp_difference *d, bool in_patch);
 int hp_difference_prototype(const struct hp_difference *d, bool in_patch);
+
+/* Of a variable. */
+int hp_difference_variable(const struct hp_difference *d, const Dwarf_Die *old_variable, const Dwarf_Die *new_variable);
 
 /* Of the members, or enumerators, of a pair. */
 int hp_difference_member_type(const struct hp_difference *d, size_t pair, const struct hp_member *old_member,

@@ -1,0 +1,585 @@
+#include "make/atoms.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "elf/unwind.h"
+#include "make/targets.h"
+#include "types/array.h"
+#include "types/objdwarf.h"
+
+static int no_memory(const struct hp_atoms *atoms, struct hp_err *err)
+{
+	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to take '%s' apart", atoms->object->name);
+}
+
+/* -- Names ----------------------------------------------------------------------------------------------------- */
+
+/* gcc's words for what it splits off or clones (gcc/symtab.cc, clone_function_name), numbers following. */
+static bool is_part_name(const char *name)
+{
+	static const char *const words[] = {".cold", ".part", ".__part", ".isra", ".constprop"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		size_t length = strlen(words[i]);
+		const char *at = *name ? strstr(name + 1, words[i]) : NULL;
+		if (at && (!at[length] || at[length] == '.'))
+			return true;
+	}
+	return false;
+}
+
+/* Constants that compilers make and give a symbol: of switches, of __func__, of personality routines. */
+static bool is_generated_name(const char *name)
+{
+	static const char *const starts[] = {"CSWTCH.",       "__func__.",
+	                                     "__FUNCTION__.", "__PRETTY_FUNCTION__.",
+	                                     "DW.ref.",       ".L",
+	                                     "switch.table.", "__func__",
+	                                     "C.0.",          "__PRETTY_FUNCTION__"};
+
+	for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++)
+		if (strncmp(name, starts[i], strlen(starts[i])) == 0)
+			return true;
+	return false;
+}
+
+/* "count.2" and "serve.count.2" without what compilers add. */
+static const char *plain_name(const char *name, char *buffer, size_t room)
+{
+	size_t length = strlen(name);
+
+	while (length && isdigit((unsigned char)name[length - 1]))
+		length--;
+	if (!length || name[length - 1] != '.' || !name[length])
+		length = strlen(name) + 1;
+	snprintf(buffer, room, "%.*s", (int)(length - 1), name);
+	return buffer;
+}
+
+/* clang calls a static of a function FUNCTION.NAME, which completes a scope that lacks the function. */
+static char *complete_scope(const char *scope, const char *symbol)
+{
+	char plain[512], *whole;
+	const char *end, *variable = scope + 1;
+
+	plain_name(symbol, plain, sizeof(plain));
+	end = plain + strlen(plain);
+	if ((size_t)(end - plain) <= strlen(variable) + 1 || strcmp(end - strlen(variable), variable) != 0)
+		return strdup(scope);
+	return asprintf(&whole, "%.*s/%s", (int)(end - plain - (long)strlen(variable) - 1), plain, variable) < 0
+	               ? NULL
+	               : whole;
+}
+
+/* -- Named atoms: one for each place that has a symbol ---------------------------------------------------------- */
+
+static enum hp_atom_kind kind_of(const struct hp_object *object, const struct hp_object_symbol *symbol)
+{
+	const struct hp_object_section *section =
+		symbol->section < object->n_sections ? &object->sections[symbol->section] : NULL;
+
+	if (symbol->type == STT_GNU_IFUNC)
+		return HP_ATOM_IFUNC;
+	if (section && section->flags & SHF_EXECINSTR)
+		return symbol->bind == STB_LOCAL && is_part_name(symbol->name) ? HP_ATOM_PART : HP_ATOM_FUNCTION;
+	if (symbol->type == STT_TLS || !section)
+		return HP_ATOM_VARIABLE;
+	if (is_generated_name(symbol->name))
+		return HP_ATOM_PIECE;
+	/* Constants that hold addresses are written to by the dynamic linker only. */
+	bool is_written = section->flags & SHF_WRITE && strncmp(section->name, ".data.rel.ro", 12) != 0;
+	return is_written ? HP_ATOM_VARIABLE : HP_ATOM_CONSTANT;
+}
+
+/* Strings and constants that are merged are pieces by their offset, whatever labels they have. */
+static bool has_atom(const struct hp_object *object, const struct hp_object_symbol *symbol)
+{
+	if (symbol->section == HP_SECTION_COMMON)
+		return true;
+	if (!symbol->section || symbol->section >= object->n_sections || symbol->type == STT_SECTION ||
+	    symbol->type == STT_FILE)
+		return false;
+	const struct hp_object_section *section = &object->sections[symbol->section];
+	if (!(section->flags & SHF_ALLOC) || section->flags & SHF_MERGE)
+		return false;
+	return symbol->type != STT_NOTYPE || symbol->bind != STB_LOCAL || section->flags & SHF_EXECINSTR;
+}
+
+static int add_atom(struct hp_atoms *atoms, const struct hp_atom *atom, struct hp_err *err)
+{
+	struct hp_atom *items = hp_array_grow(atoms->items, atoms->count, sizeof(*items));
+
+	if (!items)
+		return no_memory(atoms, err);
+	atoms->items = items;
+	items[atoms->count++] = *atom;
+	return 0;
+}
+
+static int add_symbols(struct hp_atoms *atoms, struct hp_err *err)
+{
+	const struct hp_object *object = atoms->object;
+	int r = 0;
+
+	for (size_t i = 1; i < object->n_symbols && r == 0; i++) {
+		const struct hp_object_symbol *symbol = &object->symbols[i];
+		if (symbol->type == STT_FILE && !*atoms->unit)
+			atoms->unit = symbol->name;
+		if (!has_atom(object, symbol))
+			continue;
+		bool is_common = symbol->section == HP_SECTION_COMMON;
+		r = add_atom(atoms,
+		             &(struct hp_atom){
+				     .kind = kind_of(object, symbol),
+				     .name = symbol->name,
+				     .section = symbol->section,
+				     .offset = is_common ? i : symbol->value,
+				     .size = symbol->size,
+				     .is_global = symbol->bind != STB_LOCAL,
+				     .is_weak = symbol->bind == STB_WEAK,
+				     .is_thread_local = symbol->type == STT_TLS,
+				     .is_generated = is_generated_name(symbol->name),
+			     },
+		             err);
+	}
+	return r;
+}
+
+/* Of several names of one place the global one first, then one with a size. */
+static int compare_atoms(const void *a, const void *b)
+{
+	const struct hp_atom *x = a, *y = b;
+
+	if (x->section != y->section)
+		return x->section < y->section ? -1 : 1;
+	if (x->offset != y->offset)
+		return x->offset < y->offset ? -1 : 1;
+	if (x->is_global != y->is_global)
+		return y->is_global - x->is_global;
+	if (!x->size != !y->size)
+		return !x->size - !y->size;
+	return strcmp(x->name, y->name);
+}
+
+static void sort_atoms(struct hp_atoms *atoms)
+{
+	size_t kept = 0;
+
+	if (atoms->count)
+		qsort(atoms->items, atoms->count, sizeof(*atoms->items), compare_atoms);
+	for (size_t i = 0; i < atoms->count; i++) {
+		struct hp_atom *atom = &atoms->items[i], *last = kept ? &atoms->items[kept - 1] : NULL;
+		if (last && last->section == atom->section && last->offset == atom->offset)
+			continue;
+		atoms->items[kept++] = *atom;
+	}
+	atoms->count = kept;
+}
+
+/* -- Pieces: what is referred to and has no symbol -------------------------------------------------------------- */
+
+static uint64_t end_of_string(const struct hp_object_section *section, uint64_t offset)
+{
+	uint64_t unit = section->entsize ? section->entsize : 1;
+	static const uint8_t zeroes[8];
+
+	for (uint64_t at = offset; at + unit <= section->size; at += unit)
+		if (unit <= sizeof(zeroes) && memcmp(section->bytes + at, zeroes, unit) == 0)
+			return at + unit;
+	return section->size;
+}
+
+/* A piece of a section that is not merged reaches to the next atom; filled in when all are there. */
+static int add_piece(struct hp_atoms *atoms, uint32_t index, uint64_t offset, struct hp_err *err)
+{
+	const struct hp_object_section *section = &atoms->object->sections[index];
+	struct hp_atom piece = {.kind = HP_ATOM_PIECE,
+	                        .name = "",
+	                        .section = index,
+	                        .offset = offset,
+	                        .is_generated = true};
+	bool is_string = section->flags & SHF_STRINGS && section->bytes;
+
+	if (section->flags & SHF_EXECINSTR)
+		piece.kind = HP_ATOM_PART;
+	else if (section->flags & SHF_WRITE && strncmp(section->name, ".data.rel.ro", 12) != 0)
+		piece.kind = HP_ATOM_VARIABLE;
+	if (section->flags & SHF_MERGE && section->entsize && !is_string)
+		piece.offset -= offset % section->entsize;
+	if (section->flags & SHF_MERGE)
+		piece.size = is_string ? end_of_string(section, offset) - offset : section->entsize;
+	return add_atom(atoms, &piece, err);
+}
+
+static const struct hp_atom *find_atom(const struct hp_atoms *atoms, uint32_t section, uint64_t offset)
+{
+	size_t low = 0, high = atoms->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct hp_atom *atom = &atoms->items[middle];
+		if (atom->section < section || (atom->section == section && atom->offset <= offset))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low && atoms->items[low - 1].section == section ? &atoms->items[low - 1] : NULL;
+}
+
+static bool is_alone(const struct hp_atoms *atoms, const struct hp_atom *atom)
+{
+	return (atom == atoms->items || atom[-1].section != atom->section) &&
+	       (atom + 1 == atoms->items + atoms->count || atom[1].section != atom->section);
+}
+
+/* The atom that a reference to this place means: a section with one atom is that, even for references before or behind
+ * it (an array's end). */
+static const struct hp_atom *atom_at(const struct hp_atoms *atoms, uint32_t section, int64_t offset)
+{
+	const struct hp_atom *atom = find_atom(atoms, section, offset < 0 ? 0 : (uint64_t)offset);
+
+	if (!atom && offset < (int64_t)atoms->object->sections[section].size)
+		atom = find_atom(atoms, section, UINT64_MAX);
+	return atom;
+}
+
+/* What is not covered by a symbol with a size. Parts of one constant are referred to in the middle, too (a vector at a
+ * time): those are told from its begin by their alignment, and at worst two pieces are taken for one. */
+static bool needs_piece(const struct hp_atoms *atoms, const struct hp_target *target)
+{
+	const struct hp_object_section *section = &atoms->object->sections[target->section];
+	const struct hp_atom *atom = find_atom(atoms, target->section, (uint64_t)target->offset);
+
+	if (target->offset < 0 || (uint64_t)target->offset > section->size || !(section->flags & SHF_ALLOC))
+		return false;
+	if (section->flags & SHF_MERGE)
+		return (uint64_t)target->offset < section->size;
+	if (atom && (uint64_t)target->offset - atom->offset < atom->size)
+		return false;
+	if (atom && (uint64_t)target->offset == section->size)
+		return false;
+	if (atom && is_alone(atoms, atom) && atom->size && *atom->name)
+		return false;
+	if (section->flags & SHF_EXECINSTR) /* assembler code without .type; a prefix of NOPs is no piece */
+		return !find_atom(atoms, target->section, UINT64_MAX);
+	return !atom || target->offset % 16 == 0 || *atom->name;
+}
+
+static int add_pieces(struct hp_atoms *atoms, const struct hp_targets *targets, struct hp_err *err)
+{
+	size_t named = atoms->count;
+	int r = 0;
+
+	for (size_t i = 0; i < targets->count && r == 0; i++) {
+		struct hp_atoms known = *atoms;
+		known.count = named; /* sorted, unlike those added meanwhile */
+		const struct hp_target *target = &targets->items[i];
+		if (target->section && needs_piece(&known, target))
+			r = add_piece(atoms, target->section, (uint64_t)target->offset, err);
+	}
+	sort_atoms(atoms);
+	return r;
+}
+
+/* Everything in a section belongs to some atom: what has no size of its own reaches to the next. The bytes before the
+ * first function (a prefix of NOPs) and the gaps between are padding. */
+static void fill_sizes(struct hp_atoms *atoms)
+{
+	for (size_t i = 0; i < atoms->count; i++) {
+		struct hp_atom *atom = &atoms->items[i];
+		const struct hp_atom *next = i + 1 < atoms->count ? atom + 1 : NULL;
+		if (atom->size || atom->section == HP_SECTION_COMMON)
+			continue;
+		uint64_t end = atoms->object->sections[atom->section].size;
+		if (next && next->section == atom->section)
+			end = next->offset;
+		if (end > atom->offset)
+			atom->size = end - atom->offset;
+	}
+}
+
+static void map_symbols(struct hp_atoms *atoms)
+{
+	for (size_t i = 0; i < atoms->object->n_symbols; i++) {
+		const struct hp_object_symbol *symbol = &atoms->object->symbols[i];
+		const struct hp_atom *atom = NULL;
+		if (symbol->section == HP_SECTION_COMMON)
+			atom = find_atom(atoms, HP_SECTION_COMMON, i);
+		else if (has_atom(atoms->object, symbol))
+			atom = find_atom(atoms, symbol->section, symbol->value);
+		atoms->of_symbol[i] = atom ? (uint32_t)(atom - atoms->items) : HP_NO_ATOM;
+	}
+}
+
+/* -- References ------------------------------------------------------------------------------------------------ */
+
+static void fill_ref(struct hp_atoms *atoms, const struct hp_target *target, const struct hp_object_relocation *reloc,
+                     struct hp_ref *ref)
+{
+	const struct hp_object_symbol *symbol = &atoms->object->symbols[reloc->symbol];
+	const struct hp_atom *atom = NULL;
+
+	ref->type = reloc->type;
+	ref->addend = reloc->addend;
+	ref->tail = target->tail;
+	ref->atom = atoms->of_symbol[reloc->symbol];
+	if (ref->atom != HP_NO_ATOM) {
+		ref->at = reloc->addend + target->tail;
+		/* Another name of the place, or one inside of it. */
+		if (symbol->section < atoms->object->n_sections)
+			ref->at += (int64_t)(symbol->value - atoms->items[ref->atom].offset);
+		return;
+	}
+	if (!target->section) {
+		ref->name = symbol->section == HP_SECTION_ABSOLUTE ? "" : symbol->name;
+		ref->is_weak = symbol->bind == STB_WEAK;
+		ref->at = reloc->addend + target->tail;
+		return;
+	}
+	atom = atom_at(atoms, target->section, target->offset);
+	if (atom) {
+		ref->atom = (uint32_t)(atom - atoms->items);
+		ref->at = target->offset - (int64_t)atom->offset;
+	}
+}
+
+static struct hp_ref *append_ref(struct hp_atom *atom)
+{
+	struct hp_ref *refs = hp_array_grow(atom->refs, atom->n_refs, sizeof(*refs));
+
+	if (!refs)
+		return NULL;
+	atom->refs = refs;
+	refs[atom->n_refs] = (struct hp_ref){.atom = HP_NO_ATOM};
+	return &refs[atom->n_refs++];
+}
+
+static int add_refs(struct hp_atoms *atoms, const struct hp_targets *targets, struct hp_err *err)
+{
+	for (size_t i = 0; i < targets->count; i++) {
+		const struct hp_target *target = &targets->items[i];
+		const struct hp_atom *found = find_atom(atoms, target->from, target->reloc->offset);
+		if (!found || target->from == atoms->eh_frame)
+			continue;
+		struct hp_atom *atom = &atoms->items[found - atoms->items];
+		struct hp_ref *ref = append_ref(atom);
+		if (!ref)
+			return no_memory(atoms, err);
+		ref->offset = target->reloc->offset - atom->offset;
+		fill_ref(atoms, target, target->reloc, ref);
+		if (ref->atom == HP_NO_ATOM && !ref->name)
+			return hp_err_set(err, HOTPATCH_EBUILD,
+			                  "cannot tell what the relocation at %#llx of section '%s' in '%s' refers to",
+			                  (unsigned long long)target->reloc->offset,
+			                  atoms->object->sections[target->from].name, atoms->object->name);
+	}
+	return 0;
+}
+
+/* -- Unwind entries: which one is of which function, and its exception table ------------------------------------ */
+
+/* What is referred to from .eh_frame for the atom's sake: by a reference that is not in its bytes. */
+static int note_outside(struct hp_atoms *atoms, struct hp_atom *atom, const struct hp_object_relocation *reloc,
+                        struct hp_err *err)
+{
+	struct hp_target target = hp_target_of(atoms->object, reloc);
+	struct hp_ref *ref = append_ref(atom);
+
+	if (!ref)
+		return no_memory(atoms, err);
+	ref->offset = HP_REF_OUTSIDE;
+	fill_ref(atoms, &target, reloc, ref);
+	return 0;
+}
+
+static int note_fde(void *arg, const struct hp_fde_record *fde, struct hp_err *err)
+{
+	struct hp_atoms *atoms = arg;
+	const struct hp_object_section *section = &atoms->object->sections[atoms->eh_frame];
+	const struct hp_target begin = hp_target_of(atoms->object, fde->begin);
+	const struct hp_atom *found = begin.section ? atom_at(atoms, begin.section, begin.offset) : NULL;
+	int r = 0;
+
+	if (!found)
+		return 0;
+	struct hp_atom *atom = &atoms->items[found - atoms->items];
+	atom->fde = fde->offset + 1;
+	if (fde->lsda)
+		r = note_outside(atoms, atom, fde->lsda, err);
+	for (size_t i = 0; i < section->n_relocs && r == 0; i++) /* the personality routine */
+		if (section->relocs[i].offset >= fde->cie && section->relocs[i].offset - fde->cie < fde->cie_size)
+			r = note_outside(atoms, atom, &section->relocs[i], err);
+	return r;
+}
+
+/* -- Scopes ---------------------------------------------------------------------------------------------------- */
+
+static void name_scope(struct hp_atoms *atoms, struct hp_atom *atom)
+{
+	if (atom->section != HP_SECTION_COMMON)
+		atom->variable = hp_statics_at(&atoms->statics, hp_objdwarf_address(atom->section, atom->offset),
+		                               atom->is_thread_local);
+	atom->scope = atom->name;
+	if (!atom->variable || atom->is_global)
+		return;
+	atom->scope = atom->variable->scope;
+	if (*atom->scope == '/' && (atom->own_scope = complete_scope(atom->scope, atom->name)))
+		atom->scope = atom->own_scope;
+}
+
+static int read_scopes(struct hp_atoms *atoms, const char *path, struct hp_err *err)
+{
+	int r = hp_debuginfo_open_object(path, &atoms->info, err);
+
+	if (r == HOTPATCH_ENOTYPE && !atoms->info)
+		r = 0; /* without -g: symbols have to do */
+	else if (r == 0)
+		r = hp_statics_read(atoms->info, &atoms->statics, err);
+	for (size_t i = 0; i < atoms->count && r == 0; i++)
+		name_scope(atoms, &atoms->items[i]);
+	return r;
+}
+
+/* -- The object ------------------------------------------------------------------------------------------------ */
+
+static int check_object(const struct hp_object *object, struct hp_err *err)
+{
+	for (size_t i = 0; i < object->n_sections; i++)
+		if (strncmp(object->sections[i].name, ".gnu.lto_", 9) == 0)
+			return hp_err_set(err, HOTPATCH_EREFUSED,
+			                  "'%s' is compiled for link-time optimisation (-flto): what its functions "
+			                  "become is decided when the program is linked; build the program without "
+			                  "-flto to patch it",
+			                  object->name);
+	return 0;
+}
+
+static uint32_t find_eh_frame(const struct hp_object *object)
+{
+	for (uint32_t i = 1; i < object->n_sections; i++)
+		if (strcmp(object->sections[i].name, ".eh_frame") == 0)
+			return i;
+	return 0;
+}
+
+static int read_parts(struct hp_atoms *atoms, const struct hp_targets *targets, struct hp_err *err)
+{
+	int r = add_pieces(atoms, targets, err);
+
+	if (r < 0)
+		return r;
+	fill_sizes(atoms);
+	map_symbols(atoms);
+	if ((r = add_refs(atoms, targets, err)) < 0)
+		return r;
+	return atoms->eh_frame ? hp_unwind_each(atoms->object, atoms->eh_frame, note_fde, atoms, err) : 0;
+}
+
+static int read_atoms(struct hp_atoms *atoms, const char *path, struct hp_err *err)
+{
+	struct hp_targets targets = {0};
+	int r = hp_object_read(path, &atoms->object, err);
+
+	if (r < 0 || (r = check_object(atoms->object, err)) < 0)
+		return r;
+	atoms->unit = "";
+	atoms->eh_frame = find_eh_frame(atoms->object);
+	atoms->of_symbol = calloc(atoms->object->n_symbols, sizeof(*atoms->of_symbol));
+	if (!atoms->of_symbol)
+		return no_memory(atoms, err);
+	if ((r = add_symbols(atoms, err)) < 0)
+		return r;
+	sort_atoms(atoms);
+	if ((r = hp_targets_read(atoms->object, &targets, err)) == 0)
+		r = read_parts(atoms, &targets, err);
+	free(targets.items);
+	return r < 0 ? r : read_scopes(atoms, path, err);
+}
+
+int hp_atoms_read(const char *path, struct hp_atoms **ret_atoms, struct hp_err *err)
+{
+	struct hp_atoms *atoms = calloc(1, sizeof(*atoms));
+
+	if (!atoms)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to take '%s' apart", path);
+	int r = read_atoms(atoms, path, err);
+	if (r < 0)
+		hp_atoms_free(atoms);
+	else
+		*ret_atoms = atoms;
+	return r;
+}
+
+void hp_atoms_free(struct hp_atoms *atoms)
+{
+	if (!atoms)
+		return;
+	for (size_t i = 0; i < atoms->count; i++) {
+		free(atoms->items[i].refs);
+		free(atoms->items[i].own_scope);
+	}
+	free(atoms->items);
+	free(atoms->of_symbol);
+	hp_statics_free(&atoms->statics);
+	hp_debuginfo_close(atoms->info);
+	hp_object_free(atoms->object);
+	free(atoms);
+}
+
+/* -- Questions ------------------------------------------------------------------------------------------------- */
+
+bool hp_atom_is_named(const struct hp_atom *atom)
+{
+	return atom->kind != HP_ATOM_PART && atom->kind != HP_ATOM_PIECE && *atom->name;
+}
+
+const uint8_t *hp_atom_bytes(const struct hp_atoms *atoms, const struct hp_atom *atom)
+{
+	const uint8_t *bytes =
+		atom->section < atoms->object->n_sections ? atoms->object->sections[atom->section].bytes : NULL;
+	return bytes ? bytes + atom->offset : NULL;
+}
+
+/* The beginning of a string, as it may stand in a sentence. */
+static void describe_string(const uint8_t *bytes, uint64_t size, char *buffer, size_t room)
+{
+	size_t n = 0;
+
+	for (uint64_t i = 0; i < size && bytes[i] && n + 8 < room && i < 40; i++)
+		buffer[n++] = isprint(bytes[i]) ? (char)bytes[i] : '.';
+	buffer[n] = '\0';
+}
+
+struct hp_atom_text hp_atom_describe(const struct hp_atoms *atoms, const struct hp_atom *atom)
+{
+	static const char *const kinds[] = {"function", "IFUNC", "part", "variable", "constant", "constant"};
+	const uint8_t *bytes = hp_atom_bytes(atoms, atom);
+	struct hp_atom_text text;
+	char string[64] = "";
+
+	if (*atom->name && atom->name[0] != '.') {
+		snprintf(text.text, sizeof(text.text), "%s '%.120s'", kinds[atom->kind],
+		         strchr(atom->scope, '/') ? atom->scope : atom->name);
+		return text;
+	}
+	if (bytes && atom->section < atoms->object->n_sections &&
+	    atoms->object->sections[atom->section].flags & SHF_STRINGS)
+		describe_string(bytes, atom->size, string, sizeof(string));
+	if (*string)
+		snprintf(text.text, sizeof(text.text), "string \"%s\"", string);
+	else
+		snprintf(text.text, sizeof(text.text), "a constant");
+	return text;
+}
+
+size_t hp_atoms_functions_in(const struct hp_atoms *atoms, uint32_t section)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < atoms->count; i++)
+		count += atoms->items[i].section == section && atoms->items[i].kind <= HP_ATOM_PART;
+	return count;
+}

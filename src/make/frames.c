@@ -1,0 +1,140 @@
+/* frames - the unwind entries of what is packed. */
+#include "make/packing.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "elf/unwind.h"
+#include "types/array.h"
+
+/* One section for all units: each CIE that is needed, once, and the entries of what is packed.
+ */
+
+struct frames {
+	struct hp_packing *p;
+	size_t unit;
+	uint8_t *bytes;
+	size_t size, room;
+	uint64_t last_cie, last_at; /* the CIE copied last, and where to; UINT64_MAX: none */
+	struct hp_patch_reloc *relocs;
+	size_t n_relocs;
+};
+
+static bool append_frames(struct frames *f, const uint8_t *bytes, size_t size)
+{
+	if (size > f->room - f->size) {
+		size_t room = 2 * f->room + size + 256;
+		uint8_t *grown = realloc(f->bytes, room);
+		if (!grown)
+			return false;
+		f->bytes = grown;
+		f->room = room;
+	}
+	memcpy(f->bytes + f->size, bytes, size);
+	f->size += size;
+	return true;
+}
+
+/* References of unwind entries: to code, exception tables and personality routines, always the packed ones. */
+static int frame_symbol(struct frames *f, const struct hp_object_relocation *from, struct hp_patch_reloc *reloc)
+{
+	const struct hp_atoms *atoms = hp_packing_atoms(f->p, f->unit);
+	const struct hp_object_symbol *symbol = &atoms->object->symbols[from->symbol];
+
+	if (!symbol->section) {
+		struct hp_ref ref = {.name = symbol->name, .atom = HP_NO_ATOM};
+		reloc->symbol = hp_packing_name(f->p, &ref);
+		return reloc->symbol ? 0 : hp_packing_no_memory(f->p);
+	}
+	int64_t offset = (int64_t)symbol->value + from->addend;
+	for (uint32_t i = 0; i < atoms->count; i++) {
+		const struct hp_atom *atom = &atoms->items[i];
+		if (!f->p->places[f->unit][i].symbol || atom->section != symbol->section ||
+		    offset < (int64_t)atom->offset || (uint64_t)offset >= atom->offset + atom->size)
+			continue;
+		reloc->symbol = f->p->places[f->unit][i].symbol;
+		reloc->addend = offset - (int64_t)atom->offset;
+		return 0;
+	}
+	return hp_err_set(f->p->err, HOTPATCH_EBUILD, "an unwind entry of '%s' refers to what is not packed",
+	                  f->p->units[f->unit].source);
+}
+
+static int copy_record(struct frames *f, uint64_t offset, uint64_t size)
+{
+	const struct hp_atoms *atoms = hp_packing_atoms(f->p, f->unit);
+	const struct hp_object_section *section = &atoms->object->sections[atoms->eh_frame];
+	size_t at = f->size;
+	int r = append_frames(f, section->bytes + offset, size) ? 0 : hp_packing_no_memory(f->p);
+
+	for (size_t i = 0; i < section->n_relocs && r == 0; i++) {
+		const struct hp_object_relocation *from = &section->relocs[i];
+		if (from->offset < offset || from->offset - offset >= size)
+			continue;
+		struct hp_patch_reloc *relocs = hp_array_grow(f->relocs, f->n_relocs, sizeof(*relocs));
+		if (!relocs)
+			return hp_packing_no_memory(f->p);
+		f->relocs = relocs;
+		struct hp_patch_reloc *reloc = &relocs[f->n_relocs++];
+		*reloc = (struct hp_patch_reloc){at + from->offset - offset, from->type, 0, from->addend};
+		r = frame_symbol(f, from, reloc);
+	}
+	return r;
+}
+
+static bool is_packed_fde(const struct frames *f, const struct hp_fde_record *fde)
+{
+	const struct hp_atoms *atoms = hp_packing_atoms(f->p, f->unit);
+
+	for (uint32_t i = 0; i < atoms->count; i++)
+		if (f->p->units[f->unit].packed[i] && atoms->items[i].fde == fde->offset + 1)
+			return true;
+	return false;
+}
+
+static int copy_fde(void *arg, const struct hp_fde_record *fde, struct hp_err *err)
+{
+	struct frames *f = arg;
+	int r = 0;
+
+	(void)err;
+	if (!is_packed_fde(f, fde))
+		return 0;
+	if (f->last_cie != fde->cie) {
+		f->last_at = f->size;
+		f->last_cie = fde->cie;
+		if ((r = copy_record(f, fde->cie, fde->cie_size)) < 0)
+			return r;
+	}
+	size_t at = f->size;
+	if ((r = copy_record(f, fde->offset, fde->size)) < 0)
+		return r;
+	uint32_t back = (uint32_t)(at + 4 - f->last_at);
+	memcpy(f->bytes + at + 4, &back, sizeof(back));
+	return 0;
+}
+
+/* The length 0 behind the last entry ends the table for __register_frame. */
+int hp_packing_frames(struct hp_packing *p)
+{
+	struct frames f = {.p = p};
+	int r = 0;
+
+	for (; f.unit < p->n_units && r == 0; f.unit++) {
+		const struct hp_atoms *atoms = hp_packing_atoms(p, f.unit);
+		f.last_cie = UINT64_MAX;
+		if (atoms->eh_frame)
+			r = hp_unwind_each(atoms->object, atoms->eh_frame, copy_fde, &f, p->err);
+	}
+	if (r == 0 && f.size && !append_frames(&f, (const uint8_t[4]){0}, 4))
+		r = hp_packing_no_memory(p);
+	if (r == 0 && f.size) {
+		uint32_t section =
+			hp_patchwriter_section(p->writer, ".eh_frame", SHT_PROGBITS, SHF_ALLOC, 8, f.bytes, f.size);
+		for (size_t i = 0; i < f.n_relocs; i++)
+			hp_patchwriter_reloc(p->writer, section, &f.relocs[i]);
+	}
+	free(f.bytes);
+	free(f.relocs);
+	return r;
+}

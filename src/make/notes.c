@@ -1,0 +1,190 @@
+/* notes - the notes of the patch file, and the old code it keeps to be shown. */
+#include "make/packing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "elf/oldcode.h"
+
+static bool is_listed_local(const struct hp_object_symbol *symbol)
+{
+	return symbol->bind == STB_LOCAL && symbol->section && *symbol->name && symbol->name[0] != '.' &&
+	       (symbol->type == STT_FUNC || symbol->type == STT_OBJECT || symbol->type == STT_TLS);
+}
+
+static const struct hp_object *old_object(const struct hp_make_unit *unit)
+{
+	return unit->plain ? unit->plain : unit->diff->old_atoms->object;
+}
+
+static void write_unit(const struct hp_packing *p, const struct hp_make_unit *unit)
+{
+	const struct hp_object *object = old_object(unit);
+	uint32_t count = 0;
+
+	hp_patchwriter_note(p->writer, HP_NOTE_UNIT);
+	hp_patchwriter_string(p->writer, unit->diff->old_atoms->unit);
+	hp_patchwriter_string(p->writer, unit->source);
+	hp_patchwriter_string(p->writer, unit->folder);
+	hp_patchwriter_string(p->writer, unit->command);
+	for (size_t i = 0; i < object->n_symbols; i++)
+		count += is_listed_local(&object->symbols[i]);
+	hp_patchwriter_number(p->writer, count, 4);
+	for (size_t i = 0; i < object->n_symbols; i++) {
+		const struct hp_object_symbol *symbol = &object->symbols[i];
+		if (!is_listed_local(symbol))
+			continue;
+		hp_patchwriter_string(p->writer, symbol->name);
+		hp_patchwriter_number(p->writer,
+		                      symbol->type == STT_FUNC     ? HP_PATCH_FUNCTION
+		                      : symbol->type == STT_OBJECT ? HP_PATCH_VARIABLE
+		                                                   : HP_PATCH_THREAD_LOCAL,
+		                      1);
+		hp_patchwriter_number(p->writer, symbol->size, 8);
+	}
+}
+
+static int write_change(const struct hp_packing *p, size_t unit, uint32_t index, uint32_t old_section)
+{
+	const struct hp_make_unit *u = &p->units[unit];
+	const struct hp_atom *old = &u->diff->old_atoms->items[u->diff->old_of[index]];
+	struct hp_old_code code;
+	int r = hp_old_code_find(old_object(u), old->name, &code, p->err);
+
+	if (r < 0)
+		return r;
+	hp_patchwriter_note(p->writer, HP_NOTE_CHANGE);
+	hp_patchwriter_number(p->writer, p->places[unit][index].symbol, 4);
+	hp_patchwriter_number(p->writer, old->is_global ? HP_NO_UNIT : (uint32_t)unit, 4);
+	hp_patchwriter_string(p->writer, old->name);
+	hp_patchwriter_string(p->writer, "");
+	hp_patchwriter_number(p->writer, code.size, 8);
+	hp_patchwriter_bytes(p->writer, code.hash, HP_HASH_SIZE);
+	hp_patchwriter_number(p->writer, code.n_masks, 4);
+	for (size_t i = 0; i < code.n_masks; i++) {
+		hp_patchwriter_number(p->writer, code.masks[i].offset, 4);
+		hp_patchwriter_number(p->writer, code.masks[i].length, 4);
+	}
+	hp_patchwriter_number(p->writer, old_section, 4);
+	free(code.masks);
+	return 0;
+}
+
+static bool is_change(const struct hp_packing *p, size_t unit, uint32_t index)
+{
+	return hp_diff_is_changed(p->units[unit].diff, index);
+}
+
+/* The old code as the program has it, to be shown. */
+static int write_old_code(const struct hp_packing *p, size_t unit, uint32_t index, uint32_t *ret_section)
+{
+	const struct hp_make_unit *u = &p->units[unit];
+	const struct hp_atom *old = &u->diff->old_atoms->items[u->diff->old_of[index]];
+	struct hp_old_code code;
+	char name[300];
+	int r = hp_old_code_find(old_object(u), old->name, &code, p->err);
+
+	if (r < 0)
+		return r;
+	snprintf(name, sizeof(name), ".hotpatch.old.%.250s", old->name);
+	*ret_section = hp_patchwriter_section(p->writer, name, SHT_PROGBITS, 0, 1, code.bytes, code.size);
+	free(code.masks);
+	return 0;
+}
+
+static int write_changes(const struct hp_packing *p)
+{
+	int r = 0;
+
+	for (size_t unit = 0; unit < p->n_units; unit++)
+		for (uint32_t i = 0; i < hp_packing_atoms(p, unit)->count && r == 0; i++) {
+			uint32_t old_section = 0;
+			if (!is_change(p, unit, i))
+				continue;
+			r = write_old_code(p, unit, i, &old_section);
+			if (r == 0)
+				r = write_change(p, unit, i, old_section);
+		}
+	return r;
+}
+
+static void write_bindings(const struct hp_packing *p)
+{
+	for (size_t i = 0; i < p->n_bindings; i++) {
+		const struct hp_packed_binding *b = &p->bindings[i];
+		hp_patchwriter_note(p->writer, HP_NOTE_BINDING);
+		hp_patchwriter_number(p->writer, b->symbol, 4);
+		hp_patchwriter_number(p->writer, b->kind, 1);
+		hp_patchwriter_number(p->writer, b->flags, 1);
+		hp_patchwriter_number(p->writer, b->unit, 4);
+		hp_patchwriter_string(p->writer, b->name);
+		hp_patchwriter_string(p->writer, b->scope);
+		hp_patchwriter_number(p->writer, b->size, 8);
+	}
+}
+
+static void write_define(const struct hp_packing *p, size_t unit, uint32_t index)
+{
+	const struct hp_atom *atom = &hp_packing_atoms(p, unit)->items[index];
+
+	hp_patchwriter_note(p->writer, HP_NOTE_DEFINE);
+	hp_patchwriter_number(p->writer, p->places[unit][index].symbol, 4);
+	hp_patchwriter_number(p->writer, hp_packing_kind(atom), 1);
+	hp_patchwriter_number(p->writer, atom->is_global ? 0 : HP_DEFINE_STATIC, 1);
+	hp_patchwriter_number(p->writer, unit, 4);
+	hp_patchwriter_string(p->writer, atom->name);
+	hp_patchwriter_string(p->writer, atom->scope);
+	hp_patchwriter_number(p->writer, atom->size, 8);
+}
+
+static int write_defines(const struct hp_packing *p)
+{
+	for (size_t unit = 0; unit < p->n_units; unit++) {
+		const struct hp_make_unit *u = &p->units[unit];
+		for (uint32_t i = 0; i < hp_packing_atoms(p, unit)->count; i++) {
+			const struct hp_atom *atom = &hp_packing_atoms(p, unit)->items[i];
+			if (u->packed[i] && hp_atom_is_named(atom) && !atom->is_generated &&
+			    !hp_diff_is_live(u->diff, i))
+				write_define(p, unit, i);
+			if (!hp_packing_is_reinit(p, unit, i))
+				continue;
+			hp_patchwriter_note(p->writer, HP_NOTE_REINIT);
+			hp_patchwriter_number(p->writer, p->places[unit][i].binding, 4);
+			hp_patchwriter_number(p->writer, p->places[unit][i].symbol, 4);
+		}
+	}
+	return 0;
+}
+
+static void write_list(const struct hp_packing *p, enum hp_note_type type, const char *const *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		hp_patchwriter_note(p->writer, type);
+		hp_patchwriter_string(p->writer, names[i]);
+	}
+}
+
+int hp_packing_notes(struct hp_packing *p, const struct hp_findings *findings)
+{
+	hp_patchwriter_note(p->writer, HP_NOTE_HEADER);
+	hp_patchwriter_number(p->writer, HP_PATCH_VERSION, 4);
+	hp_patchwriter_number(p->writer, 0, 4);
+	hp_patchwriter_string(p->writer, p->options->name);
+	hp_patchwriter_string(p->writer, p->options->description ? p->options->description : "");
+	hp_patchwriter_string(p->writer, "hotpatch " HP_VERSION);
+	for (size_t i = 0; i < p->n_units; i++)
+		write_unit(p, &p->units[i]);
+	int r = write_changes(p);
+	if (r < 0)
+		return r;
+	write_bindings(p);
+	write_defines(p);
+	write_list(p, HP_NOTE_REQUIRES, p->options->requires, p->options->n_requires);
+	write_list(p, HP_NOTE_REPLACES, p->options->replaces, p->options->n_replaces);
+	for (size_t i = 0; i < findings->count; i++) {
+		hp_patchwriter_note(p->writer, HP_NOTE_MESSAGE);
+		hp_patchwriter_number(p->writer, findings->items[i].kind, 4);
+		hp_patchwriter_string(p->writer, findings->items[i].sentence);
+	}
+	return 0;
+}
