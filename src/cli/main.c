@@ -11,6 +11,7 @@
 #include "hotpatch.h"
 
 static const struct hp_command *const commands[] = {
+	&hp_cmd_build,
 	&hp_cmd_explain,
 };
 

@@ -1,5 +1,5 @@
 /* frames - the unwind entries of what is packed. */
-#include "make/packing.h"
+#include "make/pack.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* notes - the notes of the patch file, and the old code it keeps to be shown. */
-#include "make/packing.h"
+#include "make/pack.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "elf/field.h"
-#include "make/packing.h"
 #include "types/array.h"
 
 /* Something of the program that the patch refers to, or something new that it brings: by name, of a unit or global. */
