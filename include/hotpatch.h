@@ -155,18 +155,27 @@ struct hotpatch_options {
 #define HOTPATCH_BODY_ noinline, optimize("no-optimize-sibling-calls")
 #endif
 
+/* hotpatch build compiles every function into a section of its own, to compare them one by one. */
+#ifdef HOTPATCH_NO_SECTION
+#define HOTPATCH_SECTION_(name)
+#else
+#define HOTPATCH_SECTION_(name) , section(name)
+#endif
+
 /* In front of a function definition: calls of it can be redirected. */
-#define HOTPATCHABLE __attribute__((HOTPATCH_OPAQUE_, aligned(16), HOTPATCH_ENTRY_, section("hotpatchable")))
+#define HOTPATCHABLE                                                                                                   \
+	__attribute__((HOTPATCH_OPAQUE_, aligned(16), HOTPATCH_ENTRY_ HOTPATCH_SECTION_("hotpatchable")))
 
 /* The same, with a namespace path by which libraries find it: HOTPATCHABLE_AS("net::send"). The path may hold
  * anything but white space, commas, semicolons and quotes. */
 #define HOTPATCHABLE_AS(path)                                                                                          \
-	__attribute__((HOTPATCH_OPAQUE_, aligned(16), HOTPATCH_ENTRY_, section("hotpatchable." path)))
+	__attribute__((HOTPATCH_OPAQUE_, aligned(16), HOTPATCH_ENTRY_ HOTPATCH_SECTION_("hotpatchable." path)))
 
 /* In front of a function definition in a shared library: it replaces the function of the same name (or path). In the
  * program itself: in front of a body for a set, which on revert is an old definition like any other. */
-#define HOTPATCH __attribute__((HOTPATCH_BODY_, used, visibility("default"), section("hotpatch")))
-#define HOTPATCH_AS(path) __attribute__((HOTPATCH_BODY_, used, visibility("default"), section("hotpatch." path)))
+#define HOTPATCH __attribute__((HOTPATCH_BODY_, used, visibility("default") HOTPATCH_SECTION_("hotpatch")))
+#define HOTPATCH_AS(path)                                                                                              \
+	__attribute__((HOTPATCH_BODY_, used, visibility("default") HOTPATCH_SECTION_("hotpatch." path)))
 
 #else
 #define HOTPATCHABLE

@@ -12,6 +12,7 @@
 
 static const struct hp_command *const commands[] = {
 	&hp_cmd_build,
+	&hp_cmd_show,
 	&hp_cmd_explain,
 };
 

@@ -106,9 +106,21 @@ static int read_section(struct parse *p, const Elf64_Shdr *h, struct hp_patch_se
 	return 0;
 }
 
+/* Any object has sections; without this one it need not be looked at further. */
+static int check_notes(const struct parse *p)
+{
+	for (size_t i = 0; i < p->header.e_shnum; i++)
+		if (p->headers[i].sh_type == SHT_NOTE && p->headers[i].sh_name < p->names_size &&
+		    strcmp(p->names + p->headers[i].sh_name, HP_PATCH_NOTES) == 0)
+			return 0;
+	return hp_err_set(p->err, HOTPATCH_ENOTELF,
+	                  "'%s' is an object file but not a patch file: 'hotpatch build' makes them", p->file->path);
+}
+
 static int read_sections(struct parse *p)
 {
 	size_t count = p->header.e_shnum;
+	int r;
 
 	p->headers = malloc(count * sizeof(*p->headers));
 	p->file->sections = calloc(count, sizeof(*p->file->sections));
@@ -119,10 +131,11 @@ static int read_sections(struct parse *p)
 		return damaged(p, "its sections have no names");
 	if (p->headers[0].sh_type != SHT_NULL || p->headers[0].sh_flags)
 		return damaged(p, "its first section is not the empty one");
+	if ((r = check_notes(p)) < 0)
+		return r;
 	for (size_t i = 0; i < count; i++) {
 		p->file->n_sections = i + 1;
-		int r = read_section(p, &p->headers[i], &p->file->sections[i]);
-		if (r < 0)
+		if ((r = read_section(p, &p->headers[i], &p->file->sections[i])) < 0)
 			return r;
 		if (p->headers[i].sh_type == SHT_SYMTAB && p->table)
 			return damaged(p, "it has two symbol tables");
@@ -260,14 +273,12 @@ static int read_notes(struct parse *p)
 		const struct hp_patch_section *section = &p->file->sections[i];
 		if (section->type != SHT_NOTE || strcmp(section->name, HP_PATCH_NOTES) != 0)
 			continue;
-		if (notes)
-			return damaged(p, "it has two sections of notes");
+		if (notes || !section->bytes)
+			return damaged(p, "it has two sections of notes, or an empty one");
 		notes = section;
 	}
 	if (!notes)
-		return hp_err_set(p->err, HOTPATCH_ENOTELF,
-		                  "'%s' is an object file but not a patch file: 'hotpatch build' makes them",
-		                  p->file->path);
+		return damaged(p, "it has no notes");
 	return hp_patchnotes_read(p->file, notes->bytes, notes->size, p->err);
 }
 

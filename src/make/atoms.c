@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "elf/field.h"
 #include "elf/unwind.h"
 #include "make/targets.h"
 #include "types/array.h"
@@ -34,44 +35,14 @@ static bool is_part_name(const char *name)
 /* Constants that compilers make and give a symbol: of switches, of __func__, of personality routines. */
 static bool is_generated_name(const char *name)
 {
-	static const char *const starts[] = {"CSWTCH.",       "__func__.",
-	                                     "__FUNCTION__.", "__PRETTY_FUNCTION__.",
-	                                     "DW.ref.",       ".L",
-	                                     "switch.table.", "__func__",
-	                                     "C.0.",          "__PRETTY_FUNCTION__"};
+	static const char *const starts[] =
+		{"CSWTCH.",       "__func__.", "__FUNCTION__.", "__PRETTY_FUNCTION__.", "DW.ref.", "reltable.", ".L",
+	         "switch.table.", "__func__",  "C.0.",          "__PRETTY_FUNCTION__"};
 
 	for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++)
 		if (strncmp(name, starts[i], strlen(starts[i])) == 0)
 			return true;
 	return false;
-}
-
-/* "count.2" and "serve.count.2" without what compilers add. */
-static const char *plain_name(const char *name, char *buffer, size_t room)
-{
-	size_t length = strlen(name);
-
-	while (length && isdigit((unsigned char)name[length - 1]))
-		length--;
-	if (!length || name[length - 1] != '.' || !name[length])
-		length = strlen(name) + 1;
-	snprintf(buffer, room, "%.*s", (int)(length - 1), name);
-	return buffer;
-}
-
-/* clang calls a static of a function FUNCTION.NAME, which completes a scope that lacks the function. */
-static char *complete_scope(const char *scope, const char *symbol)
-{
-	char plain[512], *whole;
-	const char *end, *variable = scope + 1;
-
-	plain_name(symbol, plain, sizeof(plain));
-	end = plain + strlen(plain);
-	if ((size_t)(end - plain) <= strlen(variable) + 1 || strcmp(end - strlen(variable), variable) != 0)
-		return strdup(scope);
-	return asprintf(&whole, "%.*s/%s", (int)(end - plain - (long)strlen(variable) - 1), plain, variable) < 0
-	               ? NULL
-	               : whole;
 }
 
 /* -- Named atoms: one for each place that has a symbol ---------------------------------------------------------- */
@@ -301,6 +272,33 @@ static void fill_sizes(struct hp_atoms *atoms)
 	}
 }
 
+/* Tables of distances, of labels in code (jump tables) or of strings (clang): an entry is relative to the begin of its
+ * table, its relocation to the entry itself, and the addend makes up for that. */
+static int64_t table_tail(const struct hp_atoms *atoms, const struct hp_target *target, uint64_t in_table)
+{
+	const struct hp_object_symbol *symbol = &atoms->object->symbols[target->reloc->symbol];
+	int64_t distance = (int64_t)in_table, addend = target->reloc->addend;
+	bool is_whole = symbol->type == STT_SECTION ? addend >= distance : addend == distance;
+
+	return is_whole ? -distance : 0; /* else the entry is relative to itself: assembler code */
+}
+
+static void adjust_tables(const struct hp_atoms *atoms, const struct hp_targets *targets)
+{
+	struct hp_field field;
+
+	for (size_t i = 0; i < targets->count; i++) {
+		struct hp_target *target = &targets->items[i];
+		const struct hp_object_section *from = &atoms->object->sections[target->from];
+		const struct hp_atom *atom = find_atom(atoms, target->from, target->reloc->offset);
+		if (from->flags & SHF_EXECINSTR || target->from == atoms->eh_frame || target->tail || !atom ||
+		    !target->section || !hp_field_of(target->reloc->type, &field) || !field.is_relative)
+			continue;
+		target->tail = table_tail(atoms, target, target->reloc->offset - atom->offset);
+		target->offset += target->tail;
+	}
+}
+
 static void map_symbols(struct hp_atoms *atoms)
 {
 	for (size_t i = 0; i < atoms->object->n_symbols; i++) {
@@ -426,7 +424,7 @@ static void name_scope(struct hp_atoms *atoms, struct hp_atom *atom)
 	if (!atom->variable || atom->is_global)
 		return;
 	atom->scope = atom->variable->scope;
-	if (*atom->scope == '/' && (atom->own_scope = complete_scope(atom->scope, atom->name)))
+	if (*atom->scope == '/' && (atom->own_scope = hp_static_complete(atom->scope, atom->name)))
 		atom->scope = atom->own_scope;
 }
 
@@ -467,10 +465,12 @@ static uint32_t find_eh_frame(const struct hp_object *object)
 
 static int read_parts(struct hp_atoms *atoms, const struct hp_targets *targets, struct hp_err *err)
 {
-	int r = add_pieces(atoms, targets, err);
+	int r;
 
-	if (r < 0)
+	adjust_tables(atoms, targets);
+	if ((r = add_pieces(atoms, targets, err)) < 0)
 		return r;
+	adjust_tables(atoms, targets); /* those without a name */
 	fill_sizes(atoms);
 	map_symbols(atoms);
 	if ((r = add_refs(atoms, targets, err)) < 0)

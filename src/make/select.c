@@ -236,7 +236,7 @@ static int say_one(const struct selection *s, uint32_t index, struct hp_findings
 
 	if (!hp_atom_is_named(atom))
 		return 0;
-	if (diff->old_of[index] == HP_NO_ATOM)
+	if (diff->old_of[index] == HP_NO_ATOM || (atom->kind == HP_ATOM_VARIABLE && !hp_diff_is_live(diff, index)))
 		return say_new(s, index, findings);
 	if (!diff->differs[index])
 		return 0;

@@ -1,5 +1,6 @@
 #include "types/statics.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,4 +267,33 @@ const struct hp_static *hp_statics_at(const struct hp_statics *statics, uint64_t
 {
 	struct hp_static key = {.address = address, .is_thread_local = is_thread_local};
 	return statics->count ? bsearch(&key, statics->items, statics->count, sizeof(key), compare_statics) : NULL;
+}
+
+/* -- Scopes from symbols --------------------------------------------------------------------------------------- */
+
+/* "count.2" and "serve.count.2" without what compilers add. */
+static const char *plain_name(const char *name, char *buffer, size_t room)
+{
+	size_t length = strlen(name);
+
+	while (length && isdigit((unsigned char)name[length - 1]))
+		length--;
+	if (!length || name[length - 1] != '.' || !name[length])
+		length = strlen(name) + 1;
+	snprintf(buffer, room, "%.*s", (int)(length - 1), name);
+	return buffer;
+}
+
+char *hp_static_complete(const char *scope, const char *symbol)
+{
+	char plain[512], *whole;
+	const char *end, *variable = scope + 1;
+
+	plain_name(symbol, plain, sizeof(plain));
+	end = plain + strlen(plain);
+	if ((size_t)(end - plain) <= strlen(variable) + 1 || strcmp(end - strlen(variable), variable) != 0)
+		return strdup(scope);
+	return asprintf(&whole, "%.*s/%s", (int)(end - plain - (long)strlen(variable) - 1), plain, variable) < 0
+	               ? NULL
+	               : whole;
 }

@@ -36,4 +36,7 @@ void hp_statics_free(struct hp_statics *statics);
 /* The one at address; NULL where none is known. */
 const struct hp_static *hp_statics_at(const struct hp_statics *statics, uint64_t address, bool is_thread_local);
 
+/* A scope "/count" whose function only the symbol tells: clang calls it FUNCTION.NAME. Allocated. */
+char *hp_static_complete(const char *scope, const char *symbol);
+
 #endif

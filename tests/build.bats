@@ -1,0 +1,217 @@
+#!/usr/bin/env bats
+# build.bats - hotpatch build, show and explain as commands: a small project in git, with a compilation database as build
+# systems write them.
+#
+# Seen to fail: with launchers not left out of commands, without the view (a changed header of "../include" is not found),
+# with status 0 where nothing differs.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+	hotpatch=$HP_BUILD_ROOT/src/hotpatch
+	[[ -x $hotpatch ]] || skip "built without the command"
+	command -v git >/dev/null || skip "git is not installed"
+	command -v patch >/dev/null || skip "patch is not installed"
+	work=$(mktemp -d)
+	cd "$work"
+	mkdir src include out
+	cat >include/limit.h <<-'E'
+		#define LIMIT 5
+	E
+	cat >src/serve.c <<-'E'
+		#include "../include/limit.h"
+		int printf(const char *, ...);
+		static int count;
+		static const int table[] = {1, 2, 3, 5, 8};
+		static int weigh(int n) { static int calls; return table[n % 5] * ++calls; }
+		int serve(int n) { count++; printf("serve %d of %s\n", n, __FILE__); return weigh(n) + count; }
+		int limit(void) { return LIMIT; }
+	E
+	cat >src/main.c <<-'E'
+		int serve(int), limit(void);
+		int main(int argc, char **argv) { return serve(argc) + limit(); }
+	E
+	cat >out/compile_commands.json <<-E
+		[{"directory": "$work/out", "file": "../src/serve.c",
+		  "command": "ccache cc -O2 '-DNAME=\"a b\"' -MD -MF serve.d -I$work/include -c ../src/serve.c -o serve.o"},
+		 {"directory": "$work/out", "file": "$work/src/main.c", "arguments": ["cc", "-O2", "-c", "$work/src/main.c"]}]
+	E
+	git init -q .
+	git add include src
+	git -c user.email=t@example.org -c user.name=t commit -q -m first
+}
+
+teardown() {
+	rm -rf "$work"
+}
+
+field() {
+	python3 -c 'import json,sys; print(json.load(sys.stdin)'"$1"')'
+}
+
+@test "a diff becomes a patch file, and the sources stay as they are" {
+	cat >fix.diff <<-'E'
+		--- a/src/serve.c
+		+++ b/src/serve.c
+		@@ -4,3 +4,3 @@
+		-static const int table[] = {1, 2, 3, 5, 8};
+		+static const int table[] = {1, 2, 3, 5, 9};
+		 static int weigh(int n) { static int calls; return table[n % 5] * ++calls; }
+		 int serve(int n) { count++; printf("serve %d of %s\n", n, __FILE__); return weigh(n) + count; }
+	E
+	run "$hotpatch" build -C out fix.diff
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"constant 'table' changed"* ]]
+	[[ $output == *"wrote fix.hp: patch 'fix', 1 function changed"* ]]
+	[ -z "$(git status --porcelain src include)" ]
+	run "$hotpatch" show fix.hp
+	[ "$status" -eq 0 ]
+	[[ $output == *"serve: "* ]]
+	[[ $output == *"variable count (static in ../src/serve.c)"* ]]
+	[[ $output == *"variable weigh/calls (static in"* ]]
+	run readelf -W -S -s -r fix.hp
+	[ "$status" -eq 0 ]
+	[[ $output != *Warning* && $output != *Error* ]]
+	run objdump -dr fix.hp
+	[ "$status" -eq 0 ]
+}
+
+@test "a diff that the sources have already" {
+	sed -i 's/return LIMIT;/return LIMIT + 1;/' src/serve.c
+	git diff >fix.diff
+	run "$hotpatch" build -C out fix.diff
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"the sources have the diff already"* ]]
+	[[ $output == *"function 'limit' changed"* ]]
+}
+
+@test "a diff that does not fit" {
+	printf -- '--- a/src/serve.c\n+++ b/src/serve.c\n@@ -1,1 +1,1 @@\n-nothing like it\n+other\n' >fix.diff
+	run "$hotpatch" build -C out fix.diff
+	echo "$output"
+	[ "$status" -eq 1 ]
+	[[ $output == *"does not apply below"* ]]
+	[ ! -e fix.hp ]
+	echo "no diff at all" >fix.diff
+	run "$hotpatch" build -C out fix.diff
+	[ "$status" -eq 1 ]
+	[[ $output == *"is not a diff"* ]]
+}
+
+@test "edited files, against HEAD, a revision, a folder and one old file" {
+	cp -r src old-src
+	cp -r include old-include
+	sed -i 's/return LIMIT;/return LIMIT + 2;/' src/serve.c
+	run "$hotpatch" build -C out -o one.hp src/serve.c
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"function 'limit' changed"* && $output == *"1 function changed"* ]]
+	run "$hotpatch" build -C out -n all
+	[ "$status" -eq 0 ]
+	[[ $output == *"wrote all.hp"* ]]
+	git -c user.email=t@example.org -c user.name=t commit -q -a -m second
+	run "$hotpatch" build -C out src/serve.c
+	[ "$status" -eq 2 ]
+	[[ $output == *"nothing to patch: no function differs; no patch file was written"* ]]
+	run "$hotpatch" build -C out --base HEAD~1 src/serve.c
+	[ "$status" -eq 0 ]
+	mkdir old
+	mv old-src old/src
+	mv old-include old/include
+	run "$hotpatch" build -C out --base old --root . -o two.hp
+	echo "$output"
+	[ "$status" -eq 0 ]
+	run "$hotpatch" build -C out --old old/src/serve.c src/serve.c
+	[ "$status" -eq 0 ]
+}
+
+@test "a header changes every file that includes it" {
+	sed -i 's/5/6/' include/limit.h
+	run "$hotpatch" build -C out -n header
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"function 'limit' changed"* ]]
+	[[ $output == *"1 function changed, 0 new, of 1 file"* ]]
+}
+
+@test "what the compiler says stands there untouched" {
+	echo 'int broken(' >>src/serve.c
+	run "$hotpatch" build -C out src/serve.c
+	echo "$output"
+	[ "$status" -eq 1 ]
+	[[ $output == *"../src/serve.c:8:"*"error:"* ]]
+	[[ $output == *"could not be compiled as it is now"* ]]
+}
+
+@test "refused, and said so in JSON" {
+	sed -i 's/^static int count;/static int count; __thread int mine;/; s/count++;/count++; mine++;/' src/serve.c
+	run --separate-stderr "$hotpatch" build --json -C out src/serve.c
+	echo "$output"
+	[ "$status" -eq 2 ]
+	[ "$(field '["status"]' <<<"$output")" = refused ]
+	[ "$(field '["exit"]' <<<"$output")" = 2 ]
+	[ "$(field '["error"]["code"]' <<<"$output")" = HOTPATCH_EREFUSED ]
+	[[ $(field '["error"]["message"]' <<<"$output") == *"new thread-local variable"*"no patch file was written" ]]
+	[ ! -e serve.hp ]
+}
+
+@test "objects" {
+	cc -O2 -g -ffunction-sections -fdata-sections -c src/serve.c -o a.o
+	sed 's/return LIMIT;/return LIMIT + 2;/' src/serve.c >src/other.c
+	cc -O2 -g -ffunction-sections -fdata-sections -c src/other.c -o b.o
+	run --separate-stderr "$hotpatch" build --json --old a.o --new b.o -o x.hp
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[ "$(field '["name"]' <<<"$output")" = x ]
+	cc -O2 -g -c src/serve.c -o c.o
+	run "$hotpatch" build --old c.o --new b.o -o x.hp
+	[ "$status" -eq 2 ]
+	[[ $output == *"compile with -ffunction-sections -fdata-sections"* ]]
+	run "$hotpatch" build --old src/serve.c --new b.o -o x.hp
+	[ "$status" -eq 1 ]
+	[[ $output == *"is not an ELF file"* ]]
+}
+
+@test "nothing is left behind" {
+	mkdir tmp
+	TMPDIR=$work/tmp run "$hotpatch" build -C out src/serve.c
+	[ "$status" -eq 2 ]
+	echo 'int broken(' >>src/serve.c
+	TMPDIR=$work/tmp run "$hotpatch" build -C out src/serve.c
+	[ "$status" -eq 1 ]
+	[ -z "$(ls -A tmp)" ]
+}
+
+@test "old and new code side by side" {
+	sed -i 's/return LIMIT;/return LIMIT + 2;/' src/serve.c
+	"$hotpatch" build -C out -o x.hp src/serve.c
+	run "$hotpatch" show --diff x.hp
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"mov eax, 0x05"*"|"*"mov eax, 0x07"* ]]
+	run "$hotpatch" show src/serve.c
+	[ "$status" -eq 2 ]
+	[[ $output == *"is not a patch file"* ]]
+}
+
+@test "explain, help and wrong usage" {
+	run "$hotpatch" explain EBUSY
+	[ "$status" -eq 0 ]
+	[[ $output == "HOTPATCH_EBUSY (-16): "* ]]
+	run "$hotpatch" explain -- -16
+	[ "$status" -eq 0 ]
+	run "$hotpatch" explain NONSENSE
+	[ "$status" -eq 64 ]
+	[ "$("$hotpatch" explain --json | field '["codes"][0]["code"]')" = HOTPATCH_EINVAL ]
+	run "$hotpatch"
+	[ "$status" -eq 64 ]
+	run "$hotpatch" nonsense
+	[ "$status" -eq 64 ]
+	run "$hotpatch" build --nonsense
+	[ "$status" -eq 64 ]
+	run "$hotpatch" build --help
+	[ "$status" -eq 0 ]
+	[[ $output == "usage: hotpatch build "* ]]
+}
