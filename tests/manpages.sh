@@ -47,17 +47,17 @@ for word in $(grep -rohE '\b(hotpatch_[a-z_]+|HOTPATCH[A-Z_]+)\b' doc/man | sort
 	grep -qw -- "$word" include/hotpatch.h || fail "a page names $word, which hotpatch.h does not"
 done
 
-for page in doc/man/*.3; do
+for page in doc/man/*.[13]; do
 	grep -q "'${page#doc/}'" doc/meson.build || fail "$page is not listed in doc/meson.build"
 done
 
 if command -v mandoc >/dev/null; then
 	formatter="mandoc -T lint -W warning"
 	# shellcheck disable=SC2046
-	said=$(mandoc -T lint -W warning $(grep -L '^\.so ' doc/man/*.3) 2>&1)
+	said=$(mandoc -T lint -W warning $(grep -L '^\.so ' doc/man/*.[13]) 2>&1)
 elif command -v groff >/dev/null; then
 	formatter="groff -ww"
-	said=$(cd doc && for page in man/*.3; do
+	said=$(cd doc && for page in man/*.[13]; do
 		grep -q '^\.so ' "$page" || groff -ww -z -man -Tutf8 "$page" 2>&1 || echo "$page: groff fails"
 	done)
 else

@@ -31,7 +31,7 @@ struct build {
 	const char *build_folder, *root, *base; /* of the sources */
 	const char *old_file, *new_file;
 	int strip;
-	struct list reinit, allowed, requires, replaces;
+	struct list reinit, allowed, requires, replaces, images;
 	char *own_name, *own_file; /* where none was given */
 	struct hp_make_unit *units;
 	size_t n_units;
@@ -41,15 +41,22 @@ struct build {
 
 /* -- Options --------------------------------------------------------------------------------------------------- */
 
-enum { OLD = 0x100, NEW, BASE, ROOT, REINIT, ALLOW, REQUIRES, REPLACES };
+enum { OLD = 0x100, NEW, BASE, ROOT, REINIT, ALLOW, REQUIRES, REPLACES, IMAGE };
 
 static const struct option options[] = {
-	{"old", required_argument, NULL, OLD},           {"new", required_argument, NULL, NEW},
-	{"base", required_argument, NULL, BASE},         {"root", required_argument, NULL, ROOT},
-	{"reinit", required_argument, NULL, REINIT},     {"allow-layout", required_argument, NULL, ALLOW},
-	{"requires", required_argument, NULL, REQUIRES}, {"replaces", required_argument, NULL, REPLACES},
-	{"name", required_argument, NULL, 'n'},          {"output", required_argument, NULL, 'o'},
-	{"description", required_argument, NULL, 'd'},   HP_COMMON_OPTIONS,
+	{"old", required_argument, NULL, OLD},
+	{"new", required_argument, NULL, NEW},
+	{"base", required_argument, NULL, BASE},
+	{"root", required_argument, NULL, ROOT},
+	{"reinit", required_argument, NULL, REINIT},
+	{"allow-layout", required_argument, NULL, ALLOW},
+	{"requires", required_argument, NULL, REQUIRES},
+	{"replaces", required_argument, NULL, REPLACES},
+	{"name", required_argument, NULL, 'n'},
+	{"output", required_argument, NULL, 'o'},
+	{"description", required_argument, NULL, 'd'},
+	{"image", required_argument, NULL, IMAGE},
+	HP_COMMON_OPTIONS,
 };
 
 static void list_add(struct list *list, const char *item)
@@ -84,6 +91,9 @@ static bool take_option(struct build *b, int option)
 		return true;
 	case REPLACES:
 		list_add(&b->replaces, optarg);
+		return true;
+	case IMAGE:
+		list_add(&b->images, optarg);
 		return true;
 	case 'n':
 		b->name = optarg;
@@ -302,6 +312,8 @@ static int pack_units(struct build *b)
 		.n_requires = b->requires.count,
 		.replaces = b->replaces.items,
 		.n_replaces = b->replaces.count,
+		.images = b->images.items,
+		.n_images = b->images.count,
 		.allowed = {b->allowed.items, b->allowed.count},
 	};
 	uint8_t *bytes = NULL;
@@ -388,7 +400,7 @@ static int check_usage(const struct hp_command *command, const struct build *b, 
 	if (b->old_file && !b->new_file && n_files != 1)
 		return hp_usage(command, "--old FILE is the old text of one source file");
 	if (b->reinit.count == LIST_MAX || b->allowed.count == LIST_MAX || b->requires.count == LIST_MAX ||
-	    b->replaces.count == LIST_MAX)
+	    b->replaces.count == LIST_MAX || b->images.count == LIST_MAX)
 		return hp_usage(command, "an option can be given %d times at most", LIST_MAX - 1);
 	return HP_EXIT_DONE;
 }
@@ -439,6 +451,7 @@ const struct hp_command hp_cmd_build = {
 		"  --base REVISION   of git, that the program was built from (HEAD); or a folder with a copy of the root\n"
 		"  --old FILE        the old text of the one SOURCE; or with --new: the old object\n"
 		"  --new FILE        the new object; both compiled with -ffunction-sections -fdata-sections -g\n"
+		"  --image FILE      an executable or library that the patch is for, by its build-id\n"
 		"  --reinit NAME     give a live variable its new initial value\n"
 		"  --allow-layout NAME  of a struct, union or enum that may differ\n"
 		"  --requires NAME   a patch that has to be live\n"

@@ -90,6 +90,21 @@ static void show_names(struct hp_output *output, const char *key, const char *co
 	json_object_set_new(output->root, key, array);
 }
 
+static void show_targets(struct hp_output *output, const struct hp_patchfile *file)
+{
+	json_t *targets = json_array();
+
+	for (size_t i = 0; i < file->n_targets; i++) {
+		const struct hp_patch_target *target = &file->targets[i];
+		char id[2 * sizeof(target->build_id) + 1] = "";
+		for (size_t k = 0; k < target->build_id_size; k++)
+			snprintf(id + 2 * k, 3, "%02x", target->build_id[k]);
+		hp_output_text(output, "is for: %s, build-id %s", target->name, id);
+		json_array_append_new(targets, json_pack("{s:s, s:s}", "name", target->name, "build_id", id));
+	}
+	json_object_set_new(output->root, "targets", targets);
+}
+
 static void show_units(struct hp_output *output, const struct hp_patchfile *file)
 {
 	json_t *units = json_array(), *messages = json_array();
@@ -192,6 +207,7 @@ static void show(struct hp_output *output, const struct hp_patchfile *file, bool
 	json_object_set_new(output->root, "name", json_string(file->name));
 	json_object_set_new(output->root, "description", json_string(file->description));
 	json_object_set_new(output->root, "producer", json_string(file->producer));
+	show_targets(output, file);
 	show_changes(output, file);
 	show_defines(output, file);
 	show_bindings(output, file);

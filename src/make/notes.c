@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "elf/oldcode.h"
 
@@ -75,6 +76,27 @@ static bool is_change(const struct hp_packing *p, size_t unit, uint32_t index)
 	return hp_diff_is_changed(p->units[unit].diff, index);
 }
 
+/* What the old code refers to of its unit, where the patch does too: by what stands there in a process, units of one
+ * name are told apart (remote/match.h). The code that the program has may be laid out otherwise, when it is of another
+ * size. */
+static void write_references(const struct hp_packing *p, size_t unit, const struct hp_atom *old, uint32_t section)
+{
+	const struct hp_diff *diff = p->units[unit].diff;
+
+	for (size_t i = 0; i < old->n_refs; i++) {
+		const struct hp_ref *ref = &old->refs[i];
+		uint32_t atom = ref->atom == HP_NO_ATOM ? HP_NO_ATOM : diff->new_of[ref->atom];
+		if (atom == HP_NO_ATOM || ref->offset >= old->size || diff->old_atoms->items[ref->atom].is_global ||
+		    !p->places[unit][atom].binding)
+			continue;
+		struct hp_patch_reloc reloc = {.offset = ref->offset,
+		                               .type = ref->type,
+		                               .symbol = p->places[unit][atom].binding,
+		                               .addend = ref->at - ref->tail};
+		hp_patchwriter_reloc(p->writer, section, &reloc);
+	}
+}
+
 /* The old code as the program has it, to be shown. */
 static int write_old_code(const struct hp_packing *p, size_t unit, uint32_t index, uint32_t *ret_section)
 {
@@ -88,6 +110,8 @@ static int write_old_code(const struct hp_packing *p, size_t unit, uint32_t inde
 		return r;
 	snprintf(name, sizeof(name), ".hotpatch.old.%.250s", old->name);
 	*ret_section = hp_patchwriter_section(p->writer, name, SHT_PROGBITS, 0, 1, code.bytes, code.size);
+	if (code.size == old->size)
+		write_references(p, unit, old, *ret_section);
 	free(code.masks);
 	return 0;
 }
@@ -156,6 +180,28 @@ static int write_defines(const struct hp_packing *p)
 	return 0;
 }
 
+/* What the patch is for, by name and build-id. */
+static int write_target(const struct hp_packing *p, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	struct hp_image *image;
+	int r = hp_image_open(path, path, &image, p->err);
+
+	if (r < 0)
+		return r;
+	if (!image->build_id_size)
+		r = hp_err_set(
+			p->err, HOTPATCH_EREFUSED,
+			"'%s' has no build-id by which to know it: link it with -Wl,--build-id, or leave --image out",
+			path);
+	hp_patchwriter_note(p->writer, HP_NOTE_TARGET);
+	hp_patchwriter_string(p->writer, slash ? slash + 1 : path);
+	hp_patchwriter_number(p->writer, image->build_id_size, 4);
+	hp_patchwriter_bytes(p->writer, image->build_id, image->build_id_size);
+	hp_image_close(image);
+	return r;
+}
+
 static void write_list(const struct hp_packing *p, enum hp_note_type type, const char *const *names, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -172,9 +218,13 @@ int hp_packing_notes(struct hp_packing *p, const struct hp_findings *findings)
 	hp_patchwriter_string(p->writer, p->options->name);
 	hp_patchwriter_string(p->writer, p->options->description ? p->options->description : "");
 	hp_patchwriter_string(p->writer, "hotpatch " HP_VERSION);
+	int r = 0;
+	for (size_t i = 0; i < p->options->n_images && r == 0; i++)
+		r = write_target(p, p->options->images[i]);
 	for (size_t i = 0; i < p->n_units; i++)
 		write_unit(p, &p->units[i]);
-	int r = write_changes(p);
+	if (r == 0)
+		r = write_changes(p);
 	if (r < 0)
 		return r;
 	write_bindings(p);

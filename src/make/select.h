@@ -54,6 +54,8 @@ struct hp_make_options {
 	size_t n_reinit;
 	const char *const *requires, *const *replaces;
 	size_t n_requires, n_replaces;
+	const char *const *images; /* files that the patch is for; none: any whose code matches */
+	size_t n_images;
 	struct hp_allowed allowed;
 };
 
