@@ -163,7 +163,9 @@ static int read_symbol(const struct parse *p, const Elf64_Sym *sym, const char *
 	};
 	if (sym->st_shndx == SHN_UNDEF)
 		return sym->st_value || sym->st_size ? damaged(p, "a symbol of the program has a place in it") : 0;
-	if (sym->st_shndx >= p->file->n_sections || !(p->file->sections[sym->st_shndx].flags & SHF_ALLOC))
+	/* Debug information refers to itself by the symbols of its sections. */
+	if (sym->st_shndx >= p->file->n_sections ||
+	    (!(p->file->sections[sym->st_shndx].flags & SHF_ALLOC) && symbol->type != STT_SECTION))
 		return damaged(p, "a symbol is in no section that is loaded");
 	const struct hp_patch_section *section = &p->file->sections[sym->st_shndx];
 	if (sym->st_value > section->size || sym->st_size > section->size - sym->st_value)

@@ -49,6 +49,8 @@ static uint32_t take_symbol(struct notes *n, bool is_defined)
 		n->in.bad = true;
 		return 0;
 	}
+	if (is_defined && !(n->file->sections[n->file->symbols[symbol].section].flags & SHF_ALLOC))
+		n->in.bad = true;
 	return symbol;
 }
 

@@ -180,8 +180,11 @@ static int add_piece(struct hp_atoms *atoms, uint32_t index, uint64_t offset, st
 		piece.kind = HP_ATOM_VARIABLE;
 	if (section->flags & SHF_MERGE && section->entsize && !is_string)
 		piece.offset -= offset % section->entsize;
-	if (section->flags & SHF_MERGE)
+	if (section->flags & SHF_MERGE) {
+		uint64_t left = section->size - piece.offset;
 		piece.size = is_string ? end_of_string(section, offset) - offset : section->entsize;
+		piece.size = piece.size > left ? left : piece.size;
+	}
 	return add_atom(atoms, &piece, err);
 }
 

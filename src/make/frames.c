@@ -1,4 +1,5 @@
-/* frames - the unwind entries of what is packed. */
+/* frames - what comes along with code: the unwind entries of what is packed, and the debug information of its units.
+ */
 #include "make/pack.h"
 
 #include <stdlib.h>
@@ -137,4 +138,128 @@ int hp_packing_frames(struct hp_packing *p)
 	free(f.bytes);
 	free(f.relocs);
 	return r;
+}
+
+/* -- Debug information -----------------------------------------------------------------------------------------
+ *
+ * As it is, also of what is not packed: addresses of that become 0 (or, in lists that 0 would end, 1), as a linker does
+ * with what it drops. Sections of one name are one, since debuggers look for one.
+ */
+
+static bool is_debug(const struct hp_object_section *section)
+{
+	return strncmp(section->name, ".debug_", 7) == 0 && section->bytes && !(section->flags & SHF_ALLOC) &&
+	       section->type == SHT_PROGBITS;
+}
+
+static const struct hp_object_section *debug_section(const struct hp_packing *p, size_t unit, uint32_t index)
+{
+	const struct hp_object *object = hp_packing_atoms(p, unit)->object;
+
+	if (!p->units[unit].keep_debug || index >= object->n_sections || !is_debug(&object->sections[index]))
+		return NULL;
+	return &object->sections[index];
+}
+
+/* All sections called name, from this unit on, behind one another. */
+static int place_name(struct hp_packing *p, size_t first_unit, const char *name)
+{
+	struct frames all = {.p = p};
+	struct hp_packed_debug place = {0};
+	bool ok = true;
+
+	for (size_t unit = first_unit; unit < p->n_units && ok; unit++)
+		for (uint32_t i = 1; i < hp_packing_atoms(p, unit)->object->n_sections && ok; i++) {
+			const struct hp_object_section *section = debug_section(p, unit, i);
+			if (section && strcmp(section->name, name) == 0)
+				ok = append_frames(&all, section->bytes, section->size);
+		}
+	if (ok && all.size) {
+		place.section = hp_patchwriter_section(p->writer, name, SHT_PROGBITS, 0, 1, all.bytes, all.size);
+		place.symbol = hp_patchwriter_define(p->writer, name, place.section, 0, 0, STT_SECTION);
+	}
+	free(all.bytes);
+	for (size_t unit = first_unit; unit < p->n_units && ok; unit++)
+		for (uint32_t i = 1; i < hp_packing_atoms(p, unit)->object->n_sections; i++) {
+			const struct hp_object_section *section = debug_section(p, unit, i);
+			if (!section || strcmp(section->name, name) != 0)
+				continue;
+			p->debug[unit][i] = place;
+			place.offset += section->size;
+		}
+	return ok ? 0 : hp_packing_no_memory(p);
+}
+
+int hp_packing_debug_place(struct hp_packing *p)
+{
+	int r = 0;
+
+	for (size_t unit = 0; unit < p->n_units; unit++) {
+		p->debug[unit] = calloc(hp_packing_atoms(p, unit)->object->n_sections, sizeof(**p->debug));
+		if (!p->debug[unit])
+			return hp_packing_no_memory(p);
+	}
+	for (size_t unit = 0; unit < p->n_units; unit++)
+		for (uint32_t i = 1; i < hp_packing_atoms(p, unit)->object->n_sections && r == 0; i++) {
+			const struct hp_object_section *section = debug_section(p, unit, i);
+			if (section && !p->debug[unit][i].symbol)
+				r = place_name(p, unit, section->name);
+		}
+	return r;
+}
+
+/* The end of a function belongs to it here: ranges name it. */
+static bool covers(const struct hp_atom *atom, uint32_t section, int64_t offset)
+{
+	return atom->section == section && offset >= (int64_t)atom->offset &&
+	       (uint64_t)offset <= atom->offset + atom->size;
+}
+
+/* The packed copy, or what is live where the patch refers to it anyway; false: neither. */
+static bool find_place(const struct hp_packing *p, size_t unit, uint32_t section, int64_t offset,
+                       struct hp_patch_reloc *reloc)
+{
+	const struct hp_atoms *atoms = hp_packing_atoms(p, unit);
+
+	for (uint32_t i = 0; i < atoms->count; i++) {
+		const struct hp_packed_place *place = &p->places[unit][i];
+		if (!covers(&atoms->items[i], section, offset) || (!place->symbol && !place->binding))
+			continue;
+		reloc->symbol = place->symbol ? place->symbol : place->binding;
+		reloc->addend = offset - (int64_t)atoms->items[i].offset;
+		return true;
+	}
+	return false;
+}
+
+static void relocate_debug(const struct hp_packing *p, size_t unit, uint32_t index,
+                           const struct hp_object_relocation *from)
+{
+	const struct hp_object *object = hp_packing_atoms(p, unit)->object;
+	const struct hp_object_symbol *symbol = &object->symbols[from->symbol];
+	const struct hp_packed_debug *in = &p->debug[unit][index];
+	struct hp_patch_reloc reloc = {.offset = in->offset + from->offset, .type = from->type};
+	int64_t offset = (int64_t)symbol->value + from->addend;
+	const char *name = object->sections[index].name;
+
+	if (!symbol->section) {
+		reloc.symbol = hp_packing_known_name(p, symbol->name);
+		reloc.addend = reloc.symbol ? from->addend : 0;
+	} else if (symbol->section < object->n_sections && p->debug[unit][symbol->section].symbol) {
+		reloc.symbol = p->debug[unit][symbol->section].symbol;
+		reloc.addend = offset + (int64_t)p->debug[unit][symbol->section].offset;
+	} else if (symbol->section >= object->n_sections || !find_place(p, unit, symbol->section, offset, &reloc)) {
+		reloc.addend = strcmp(name, ".debug_ranges") == 0 || strcmp(name, ".debug_loc") == 0;
+	}
+	hp_patchwriter_reloc(p->writer, in->section, &reloc);
+}
+
+void hp_packing_debug_relocate(struct hp_packing *p)
+{
+	for (size_t unit = 0; unit < p->n_units; unit++)
+		for (uint32_t i = 1; i < hp_packing_atoms(p, unit)->object->n_sections; i++) {
+			const struct hp_object_section *section = debug_section(p, unit, i);
+			for (size_t k = 0; section && k < section->n_relocs; k++)
+				relocate_debug(p, unit, i, &section->relocs[k]);
+		}
 }

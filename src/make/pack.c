@@ -188,6 +188,15 @@ static bool is_tls_type(uint32_t type)
 	return name && (strstr(name, "TPOFF") || strstr(name, "TLS") || strstr(name, "DTPMOD"));
 }
 
+uint32_t hp_packing_known_name(const struct hp_packing *p, const char *name)
+{
+	struct named key = {.name = name}, **found = tfind(&key, &p->globals, compare_named);
+
+	if (!found)
+		found = tfind(&key, &p->bound, compare_named);
+	return found ? (*found)->symbol : 0;
+}
+
 /* Of what another file has: new in the patch, or in the program. _GLOBAL_OFFSET_TABLE_ too is whoever links' to know.
  */
 uint32_t hp_packing_name(struct hp_packing *p, const struct hp_ref *ref)
@@ -288,6 +297,8 @@ static int pack_units(struct hp_packing *p, const struct hp_findings *findings)
 
 	for (size_t unit = 0; unit < p->n_units && r == 0; unit++)
 		r = place_unit(p, unit);
+	if (r == 0)
+		r = hp_packing_debug_place(p);
 	for (size_t unit = 0; unit < p->n_units && r == 0; unit++) {
 		r = bind_reinits(p, unit);
 		for (uint32_t i = 0; i < hp_packing_atoms(p, unit)->count && r == 0; i++)
@@ -296,6 +307,8 @@ static int pack_units(struct hp_packing *p, const struct hp_findings *findings)
 	}
 	if (r == 0)
 		r = hp_packing_frames(p);
+	if (r == 0)
+		hp_packing_debug_relocate(p);
 	return r < 0 ? r : hp_packing_notes(p, findings);
 }
 
@@ -304,9 +317,11 @@ static void free_packing(struct hp_packing *p)
 	for (size_t i = 0; i < p->n_units; i++) {
 		free(p->places ? p->places[i] : NULL);
 		free(p->whole ? p->whole[i] : NULL);
+		free(p->debug ? p->debug[i] : NULL);
 	}
 	free(p->places);
 	free(p->whole);
+	free(p->debug);
 	free(p->bindings);
 	tdestroy(p->globals, free);
 	tdestroy(p->bound, free);
@@ -323,11 +338,12 @@ int hp_pack(struct hp_make_unit *units, size_t n_units, const struct hp_make_opt
 		.writer = hp_patchwriter_new(),
 		.places = calloc(n_units, sizeof(*p.places)),
 		.whole = calloc(n_units, sizeof(*p.whole)),
+		.debug = calloc(n_units, sizeof(*p.debug)),
 		.err = err,
 	};
 	int r = HOTPATCH_ENOMEM;
 
-	if (!p.writer || !p.places || !p.whole)
+	if (!p.writer || !p.places || !p.whole || !p.debug)
 		hp_packing_no_memory(&p);
 	else if ((r = pack_units(&p, findings)) == 0)
 		r = hp_patchwriter_finish(p.writer, ret_bytes, ret_size, err);

@@ -35,12 +35,19 @@ struct hp_packed_binding {
 	uint64_t size;
 };
 
+/* Where a debug section of a unit lies in the patch: those of one name are one, one unit's behind the other's. */
+struct hp_packed_debug {
+	uint32_t section, symbol; /* 0: it is left out */
+	uint64_t offset;
+};
+
 struct hp_packing {
 	struct hp_make_unit *units;
 	size_t n_units;
 	const struct hp_make_options *options;
 	struct hp_patchwriter *writer;
 	struct hp_packed_place **places; /* per unit, per new atom */
+	struct hp_packed_debug **debug;  /* per unit, per section of the new object */
 	uint32_t **whole;                /* per unit, per section of the new object: its section in the patch */
 	void *globals, *bound;           /* trees of struct named: new global ones; bindings that are global */
 	struct hp_packed_binding *bindings;
@@ -69,6 +76,13 @@ bool hp_packing_is_reinit(const struct hp_packing *p, size_t unit, uint32_t inde
 
 /* frames.c: .eh_frame, with the entries of what is packed. */
 int hp_packing_frames(struct hp_packing *p) HP_MUST_CHECK;
+
+/* frames.c: the debug information of units that have some, in the first round and in the second. */
+int hp_packing_debug_place(struct hp_packing *p) HP_MUST_CHECK;
+void hp_packing_debug_relocate(struct hp_packing *p);
+
+/* pack.c: the symbol of a name that is bound or new already; 0. */
+uint32_t hp_packing_known_name(const struct hp_packing *p, const char *name);
 
 /* notes.c: .note.hotpatch, and the old code. */
 int hp_packing_notes(struct hp_packing *p, const struct hp_findings *findings) HP_MUST_CHECK;

@@ -50,7 +50,10 @@ static int compare(const char *old_path, const char *new_path, struct hp_diff **
 
 int hp_unit_of_objects(const char *old_path, const char *new_path, struct hp_make_unit *ret_unit, struct hp_err *err)
 {
-	struct hp_make_unit unit = {.source = strdup(new_path), .folder = strdup(""), .command = strdup("")};
+	struct hp_make_unit unit = {.source = strdup(new_path),
+	                            .folder = strdup(""),
+	                            .command = strdup(""),
+	                            .keep_debug = true};
 	int r = HOTPATCH_ENOMEM;
 
 	if (!unit.source || !unit.folder || !unit.command)

@@ -209,7 +209,8 @@ static int compare_statics(const void *a, const void *b)
 
 static int make_statics(struct reading *r, struct hp_statics *statics)
 {
-	qsort(r->declared, r->n_declared, sizeof(*r->declared), compare_declared);
+	if (r->n_declared)
+		qsort(r->declared, r->n_declared, sizeof(*r->declared), compare_declared);
 	for (size_t i = 0; i < r->n_placed; i++) {
 		struct declared *d = find_declared(r, r->placed[i].declaration);
 		if (d)
