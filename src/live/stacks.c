@@ -437,10 +437,12 @@ static enum hp_cfi_step step(struct hp_regs *regs, struct window *window)
 	return result;
 }
 
-/* A thread's first frame lies near the top of its own stack: between them is no more than its thread-local storage. */
+/* A thread's first frame lies near the top of its own stack: between them is no more than its thread-local storage, of
+ * which libc may keep some for what is loaded later. */
 static bool is_native(uintptr_t sp, uintptr_t top)
 {
-	return top == 0 || (sp <= top && top - sp < (uintptr_t)256 << 10);
+	uintptr_t spare = (uintptr_t)256 << 10;
+	return top == 0 || (sp <= top && top - sp < spare + hp_mapped_thread_size());
 }
 
 /* Where a walk was lost, the words above may tell what the thread is probably in: for the sentence, not for the answer.
