@@ -41,7 +41,7 @@ struct hp_mapped_list {
 	struct hp_retired retired;
 	struct hp_mapped *images; /* sorted by low */
 	size_t n;
-	size_t thread_size; /* of all images together */
+	size_t thread_size;            /* of all images together */
 	unsigned long long adds, subs; /* the dynamic linker's counts when the snapshot was made */
 };
 

@@ -23,8 +23,7 @@ static int codes_add(struct hp_codes *codes, struct hp_code code, struct hp_err 
 {
 	if (codes->n == codes->capacity) {
 		size_t capacity = codes->capacity ? 2 * codes->capacity : 16;
-		struct hp_code *grown =
-			hp_memory_grow(codes->v, codes->n * sizeof(*grown), capacity * sizeof(*grown));
+		struct hp_code *grown = hp_memory_grow(codes->v, codes->n * sizeof(*grown), capacity * sizeof(*grown));
 		if (!grown)
 			return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu pieces of code", capacity);
 		codes->v = grown;

@@ -5,8 +5,8 @@
  * is truly inside beside the stale words is still found, and so is one whose frames lie below a signal frame. Between a
  * thread's first frame and where its stack is known to end lie its variables, here many, with such words in them.
  *
- * Seen to fail: with a stale word believed without unwinding, with sleeping threads taken for outside, and with the size
- * of the threads' variables unknown.
+ * Seen to fail: with a stale word believed without unwinding, with sleeping threads taken for outside, and with the
+ * size of the threads' variables unknown.
  */
 #include "check.h"
 

@@ -8,8 +8,8 @@
  * from outside, and those that are asked answer soon. Each result is checked here; that nothing is read while it is
  * written is for ThreadSanitizer to see.
  *
- * Seen to fail in check-tsan: before hotpatch_for_each took the lock of the layers to count them, and before the size of
- * threads' variables, of which ThreadSanitizer has many, was known: callers were lost at the gate, and applies late.
+ * Seen to fail in check-tsan: before hotpatch_for_each took the lock of the layers to count them, and before the size
+ * of threads' variables, of which ThreadSanitizer has many, was known: callers were lost at the gate, and applies late.
  */
 #include "check.h"
 
