@@ -140,7 +140,7 @@ variant_flags() {
 			;;
 		tsan) cflags+=(-fsanitize=thread) ldflags+=(-fsanitize=thread) ;;
 		musl)
-			cc=musl-gcc
+			cc=(musl-gcc)
 			# Without the inspect plugin, which cannot be built, split functions cannot be followed.
 			cflags+=(-isystem "$libs/../kernel-headers" -fno-reorder-blocks-and-partition)
 			ldflags+=("-Wl,--eh-frame-hdr") # which musl-gcc does not ask the linker for
