@@ -128,6 +128,7 @@ static void read_headers(struct hp_mapped *image, const struct dl_phdr_info *inf
 			atomic_store(&is_dynamic, true);
 		if (header->p_type == PT_TLS)
 			image->tls_size = header->p_memsz;
+			image->thread_size = header->p_memsz + header->p_align;
 		if (header->p_type == PT_GNU_EH_FRAME)
 			frames = header;
 		else if (header->p_type == PT_NOTE && !image->build_id && segment_of(image, (uintptr_t)at))
@@ -198,6 +199,7 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 	list->adds = info->dlpi_adds;
 	list->subs = info->dlpi_subs;
 	read_headers(image, info);
+	list->thread_size += image->thread_size;
 	return 0;
 }
 
@@ -328,6 +330,12 @@ const struct hp_mapped *hp_mapped_find(uintptr_t address)
 			high = middle;
 	}
 	return low && address < list->images[low - 1].high ? &list->images[low - 1] : NULL;
+}
+
+size_t hp_mapped_thread_size(void)
+{
+	const struct hp_mapped_list *list = atomic_load(&published);
+	return list ? list->thread_size : 0;
 }
 
 uint64_t hp_mapped_generation(void)

@@ -35,6 +35,7 @@ struct hp_mapped {
 	size_t build_id_size;
 	uint64_t tls_module; /* the dynamic linker's number; 0: no thread-locals */
 	uintptr_t tls_size;  /* bytes in each thread */
+	size_t thread_size; /* of its variables in each thread */
 	bool is_program;
 	bool pinned; /* will not be unloaded */
 	const struct hp_linked *linked; /* NULL: loaded from a file */
@@ -60,6 +61,7 @@ struct hp_mapped_list {
 	struct hp_retired retired;
 	struct hp_mapped *images; /* sorted by low */
 	size_t n;
+	size_t thread_size;            /* of all images together */
 	unsigned long long adds, subs; /* the dynamic linker's counts when the snapshot was made */
 	unsigned long long links;      /* and ours, of linked code */
 };
@@ -88,6 +90,9 @@ const struct hp_mapped *hp_mapped_find(uintptr_t address); /* NULL where none is
 bool hp_mapped_is_code(const struct hp_mapped *image, uintptr_t address);
 bool hp_mapped_is_text(uintptr_t address, size_t n);                /* n bytes of an image's code that may be read */
 bool hp_mapped_function(uintptr_t address, struct hp_fde *ret_fde); /* the entry of .eh_frame that covers it */
+
+/* How much of each thread's memory the variables of all images may take. */
+size_t hp_mapped_thread_size(void);
 
 /* Another number after images were loaded or unloaded, as of the last refresh. */
 uint64_t hp_mapped_generation(void);

@@ -260,7 +260,9 @@ static int snapshot(struct rows *rows, struct hp_err *err)
 {
 	for (;;) {
 		size_t n = 0;
+		hp_layers_lock();
 		hp_sites_each(count_layers, &n);
+		hp_layers_unlock();
 		*rows = (struct rows){calloc(n + 1, sizeof(struct row)), 0, n};
 		if (!rows->v)
 			return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a list of %zu changes", n);

@@ -23,8 +23,7 @@ static int codes_add(struct hp_codes *codes, struct hp_code code, struct hp_err 
 {
 	if (codes->n == codes->capacity) {
 		size_t capacity = codes->capacity ? 2 * codes->capacity : 16;
-		struct hp_code *grown =
-			hp_memory_grow(codes->v, codes->n * sizeof(*grown), capacity * sizeof(*grown));
+		struct hp_code *grown = hp_memory_grow(codes->v, codes->n * sizeof(*grown), capacity * sizeof(*grown));
 		if (!grown)
 			return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %zu pieces of code", capacity);
 		codes->v = grown;
@@ -437,10 +436,12 @@ static enum hp_cfi_step step(struct hp_regs *regs, struct window *window)
 	return result;
 }
 
-/* A thread's first frame lies near the top of its own stack: between them is no more than its thread-local storage. */
+/* A thread's first frame lies near the top of its own stack: between them is no more than its thread-local storage, of
+ * which libc may keep some for what is loaded later. */
 static bool is_native(uintptr_t sp, uintptr_t top)
 {
-	return top == 0 || (sp <= top && top - sp < (uintptr_t)256 << 10);
+	uintptr_t spare = (uintptr_t)256 << 10;
+	return top == 0 || (sp <= top && top - sp < spare + hp_mapped_thread_size());
 }
 
 /* Where a walk was lost, the words above may tell what the thread is probably in: for the sentence, not for the answer.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # build.sh - builds the live test programs, and says in which variants.
 #
-#   build.sh list SOURCE                          prints "live NAME VARIANT LIMIT FILE" for every variant of SOURCE
+#   build.sh list SOURCE...                       prints "live NAME VARIANT LIMIT FILE" for every variant of each
 #   build.sh make SOURCE VARIANT DIR LIBS DEPS    builds DIR/NAME and DIR/NAME.lib*.so; LIBS is where libhotpatch.so
 #                                                 and libhotpatch.a lie, DEPS the make dependency file to write
 #   build.sh run DIR NAME                         runs DIR/NAME in DIR; what the variant lacks is said, status 77
@@ -11,7 +11,7 @@
 # fails. Comment lines in a source say what it needs beyond the defaults, each key at most once, a value up to the
 # next key:
 #
-#   // build: cflags=... ldflags=... variants=gcc-O2,clang-O2,gcc-O2-cet limit=60
+#   // build: cflags=... ldflags=... variants=gcc-O2,clang-O2,gcc-O2-cet quick=gcc-O2 limit=60
 #
 # A variant is COMPILER-OLEVEL[-SUFFIX]...; a suffix alone stands for gcc-O2-SUFFIX:
 #
@@ -27,8 +27,11 @@
 #
 # machine=x86_64 says that a program is for that instruction set alone: elsewhere it has no variant.
 #
-# HP_VARIANTS in the environment takes the place of all variants (those with the archive keep it), HP_RUN is put before
-# the program's name when it is run. With HP_TARGET (aarch64-linux-gnu) the compilers are those for that target.
+# With HP_WHOLE in the environment all of them are listed, and WHOLE is defined for the programs, which then do all of what
+# they can do (OFTEN in check.h). Without it those of the key `quick` are listed, or where there is none all but the
+# ones without a suffix that are not gcc-O2 or clang-O0. HP_VARIANTS takes the place of all variants (those with the
+# archive keep it), HP_RUN is put before the program's name when it is run. With HP_TARGET (aarch64-linux-gnu) the
+# compilers are those for that target.
 #
 # In a NAME.lib*.c only cflags and ldflags count, and for that library alone.
 set -eu
@@ -44,7 +47,7 @@ value() {
 	set -f
 	for word in $line; do
 		case $word in
-		cflags=* | ldflags=* | variants=* | limit=* | machine=*)
+		cflags=* | ldflags=* | variants=* | quick=* | limit=* | machine=*)
 			key=${word%%=*}
 			word=${word#*=}
 			;;
@@ -55,26 +58,48 @@ value() {
 	echo "$out"
 }
 
+# One awk for all sources: a process for each key of each took longer than most of the tests.
 list() {
-	local source=$1 name variants limit variant own machine
-	name=$(basename "${source%.c*}")
-	machine=$(value machine "$source")
-	if [[ ${HP_TARGET-$(uname -m)} != "$machine"* ]]; then return; fi
-	own=$(value variants "$source")
-	variants=${HP_VARIANTS:-$own}
-	if [[ ${HP_VARIANTS-} && ${own//,/ } == *-archive ]]; then variants+=-archive; fi
-	limit=$(value limit "$source")
-	for variant in $(tr ',' ' ' <<<"${variants:-$default_variants}"); do
-		case $variant in
-		gcc-O* | clang-O*) ;;
-		cet* | nocet* | static* | pie* | nopie* | prepared* | archive*) variant=gcc-O2-$variant ;;
-		*)
-			echo "$source: no such variant: '$variant'" >&2
-			exit 1
-			;;
-		esac
-		echo "live $name $variant ${limit:-$default_limit} $(basename "$source")"
-	done
+	awk -v all="$default_variants" -v limit="$default_limit" -v only="${HP_VARIANTS-}" -v whole="${HP_WHOLE-}" \
+		-v machine="${HP_TARGET-$(uname -m)}" '
+		function end(    name, n, i, variant, variants) {
+			if (file == "" || value["machine"] != "" && index(machine, value["machine"]) != 1) return
+			name = file
+			sub(/[.]c+$/, "", name)
+			variants = value["variants"] != "" ? value["variants"] : all
+			if (only != "") variants = only (variants ~ /-archive$/ ? "-archive" : "")
+			else if (whole == "" && value["quick"] != "") variants = value["quick"]
+			n = split(variants, variant, /[ ,]+/)
+			for (i = 1; i <= n; i++) {
+				if (variant[i] ~ /^(cet|nocet|static|pie|nopie|prepared|archive)/) variant[i] = "gcc-O2-" variant[i]
+				if (variant[i] !~ /^(gcc|clang)-O/) {
+					print file ": no such variant: \"" variant[i] "\"" >"/dev/stderr"
+					exit status = 1
+				}
+				if (whole == "" && only == "" && value["quick"] == "" && n > 1 && variant[i] ~ /^(gcc|clang)-O.$/ &&
+				    variant[i] != "gcc-O2" && variant[i] != "clang-O0") continue
+				print "live", name, variant[i], value["limit"] != "" ? value["limit"] : limit, file
+			}
+		}
+		FNR == 1 {
+			end()
+			file = FILENAME
+			sub(/.*\//, "", file)
+			key = value["variants"] = value["quick"] = value["limit"] = value["machine"] = ""
+		}
+		/^[[:space:]]*(\/\/|\/\*|\*)[[:space:]]*build:/ {
+			sub(/^[^:]*:/, "")
+			sub(/\*\//, "")
+			for (i = 1; i <= NF; i++) {
+				word = $i
+				if (word ~ /^(cflags|ldflags|variants|quick|limit|machine)=/) {
+					key = substr(word, 1, index(word, "=") - 1)
+					word = substr(word, index(word, "=") + 1)
+				}
+				if (word != "") value[key] = value[key] (value[key] == "" ? "" : " ") word
+			}
+		}
+		END { if (!status) end(); exit status }' "$@"
 }
 
 # variant_flags VARIANT: sets cc (a list), cflags, ldflags, static and archive.
@@ -94,6 +119,7 @@ variant_flags() {
 	archive=
 	protection=(-fcf-protection -fcf-protection=none)
 	if echo __CET__ | "${cc[@]}" -E -P - 2>/dev/null | grep -q '[13]'; then entry=7,5; fi
+	if [[ ${HP_WHOLE-} ]]; then cflags+=(-DWHOLE); fi
 	if [[ -$1- == *-cet-* ]]; then entry=7,5; fi
 	if [[ -$1- == *-nocet-* ]]; then entry=8,6; fi
 	if [[ ${HP_TARGET-$(uname -m)} == aarch64* ]]; then
@@ -114,7 +140,7 @@ variant_flags() {
 			;;
 		tsan) cflags+=(-fsanitize=thread) ldflags+=(-fsanitize=thread) ;;
 		musl)
-			cc=musl-gcc
+			cc=(musl-gcc)
 			# Without the inspect plugin, which cannot be built, split functions cannot be followed.
 			cflags+=(-isystem "$libs/../kernel-headers" -fno-reorder-blocks-and-partition)
 			ldflags+=("-Wl,--eh-frame-hdr") # which musl-gcc does not ask the linker for
@@ -193,7 +219,10 @@ run_program() {
 }
 
 case ${1-} in
-list) list "$2" ;;
+list)
+	shift
+	list "$@"
+	;;
 make)
 	(make_program "$2" "$3" "$4" "$5" "$6")
 	touch "${6%.d}"

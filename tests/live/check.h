@@ -238,9 +238,9 @@ UNUSED static void deadline(unsigned seconds)
 	alarm(seconds * setting("HP_PATIENCE", 1));
 }
 
-/* How often a test does what it does unless told: all of it in one variant, a quarter in the others, since the set of
- * all variants is to take minutes. */
-#if defined(__OPTIMIZE__) && !defined(__clang__)
+/* How often a test does what it does unless told: a quarter, since the set of all tests is to take minutes; in the
+ * checks (tests/live/build.sh) all of it in one variant. */
+#if defined(WHOLE) && defined(__OPTIMIZE__) && !defined(__clang__)
 #define OFTEN(times) (times)
 #else
 #define OFTEN(times) ((times) / 4)

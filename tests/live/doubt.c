@@ -2,9 +2,11 @@
  *
  * A stale return address is left where a conservative scan must see it: in the stack of an idle thread, of a running
  * one, and of the thread that makes the change. A proof needs the stack unwound; then nobody is inside. A thread that
- * is truly inside beside the stale words is still found, and so is one whose frames lie below a signal frame.
+ * is truly inside beside the stale words is still found, and so is one whose frames lie below a signal frame. Between a
+ * thread's first frame and where its stack is known to end lie its variables, here many, with such words in them.
  *
- * Seen to fail: with a stale word believed without unwinding, and with sleeping threads taken for outside.
+ * Seen to fail: with a stale word believed without unwinding, with sleeping threads taken for outside, and with the
+ * size of the threads' variables unknown.
  */
 #include "check.h"
 
@@ -14,6 +16,7 @@ static uintptr_t inside_doubted; /* an address a call inside the function return
 static sem_t arrived, leave;
 static atomic_bool spin;
 static bool stays;
+static __thread uintptr_t variables[1 << 17];
 
 APART void note_caller(void)
 {
@@ -56,6 +59,7 @@ static void *idle(void *arg)
 	volatile uintptr_t words[WORDS];
 
 	litter(words);
+	litter(variables);
 	give(&arrived);
 	take(&leave);
 	CHECK(words[0] == words[WORDS - 1]);
