@@ -126,9 +126,10 @@ static void read_headers(struct hp_mapped *image, const struct dl_phdr_info *inf
 		const uint8_t *at = (const uint8_t *)(image->bias + header->p_vaddr);
 		if (header->p_type == PT_INTERP && image->is_program)
 			atomic_store(&is_dynamic, true);
-		if (header->p_type == PT_TLS)
+		if (header->p_type == PT_TLS) {
 			image->tls_size = header->p_memsz;
 			image->thread_size = header->p_memsz + header->p_align;
+		}
 		if (header->p_type == PT_GNU_EH_FRAME)
 			frames = header;
 		else if (header->p_type == PT_NOTE && !image->build_id && segment_of(image, (uintptr_t)at))

@@ -35,14 +35,14 @@ struct hp_mapped {
 	size_t build_id_size;
 	uint64_t tls_module; /* the dynamic linker's number; 0: no thread-locals */
 	uintptr_t tls_size;  /* bytes in each thread */
-	size_t thread_size; /* of its variables in each thread */
+	size_t thread_size;  /* the same with what their alignment may take */
 	bool is_program;
-	bool pinned; /* will not be unloaded */
+	bool pinned;                    /* will not be unloaded */
 	const struct hp_linked *linked; /* NULL: loaded from a file */
 };
 
-/* Code that was linked in memory. Belongs to whoever adds it, and stays as it is until hp_mapped_remove and the retirement
- * of the list that was made next; its memory stays mapped as long. */
+/* Code that was linked in memory. Belongs to whoever adds it, and stays as it is until hp_mapped_remove and the
+ * retirement of the list that was made next; its memory stays mapped as long. */
 struct hp_linked {
 	struct hp_linked *next; /* the list's */
 	char *label;            /* the image's name */

@@ -6,8 +6,6 @@
 
 #include "remote/talk.h"
 
-/* -- Open and close ------------------------------------------------------------------------------------------------ */
-
 static int say_hello(struct hp_remote *remote, struct hp_err *err)
 {
 	struct hp_wire *out = hp_talk_begin(remote, HP_WIRE_HELLO);
@@ -366,8 +364,6 @@ int hp_remote_release(struct hp_remote *remote, uint64_t region, struct hp_err *
 	int error = hp_talk_ask(remote, 0, NULL, err);
 	return error ? error : hp_talk_end(remote, err);
 }
-
-/* -- Patches ------------------------------------------------------------------------------------------------------- */
 
 static void put_extents(struct hp_wire *out, const struct hp_remote_extent *extents, size_t n)
 {
