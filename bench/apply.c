@@ -1,9 +1,10 @@
 /* apply.c - microseconds per change of definition, for the thread that makes it.
  *
  * Four kinds: the first redirect of a function, which writes code; a later change, which does not touch code; the
- * restoration, which writes the code back; and the first redirect of a function that was not prepared. They take turns, so that a machine that slows down slows all of them. Each
- * alone, with a thread that calls the function all the time, and with threads that are blocked in system calls and have
- * to be looked at. The four modes take turns in the same way.
+ * restoration, which writes the code back; and the first redirect of a function that was not prepared. They take turns,
+ * so that a machine that slows down slows all of them. Each alone, with a thread that calls the function all the time,
+ * and with threads that are blocked in system calls and have to be looked at. The four modes take turns in the same
+ * way.
  */
 #include "apply.h"
 
@@ -28,7 +29,8 @@
 
 enum change { FIRST, LATER, RESTORE, UNPREPARED, CHANGES };
 
-static const char *const change_names[CHANGES] = {"first redirect", "later change", "restore", "first redirect, unprepared"};
+static const char *const change_names[CHANGES] = {"first redirect", "later change", "restore",
+                                                  "first redirect, unprepared"};
 
 /* Microseconds, p50, of a crowd size (crowd_sizes) and a change; 0: no budget. */
 static const double budgets[CROWD_SIZES][CHANGES] = {

@@ -164,8 +164,7 @@ struct hotpatch_options {
 #endif
 
 /* In front of a function definition: calls of it can be redirected. */
-#define HOTPATCHABLE                                                                                                   \
-	__attribute__((HOTPATCH_OPAQUE_, aligned(16), HOTPATCH_ENTRY_ HOTPATCH_SECTION_("hotpatchable")))
+#define HOTPATCHABLE __attribute__((HOTPATCH_OPAQUE_, aligned(16), HOTPATCH_ENTRY_ HOTPATCH_SECTION_("hotpatchable")))
 
 /* The same, with a namespace path by which libraries find it: HOTPATCHABLE_AS("net::send"). The path may hold
  * anything but white space, commas, semicolons and quotes. */
@@ -216,11 +215,11 @@ struct hotpatch_info {
 
 /* A library or closure that hotpatch_reclaim has kept, and what refers to it; valid during the callback only. */
 struct hotpatch_kept {
-	const char *what;     /* path of the library; name of the function that the closure was on */
-	const char *reason;   /* a sentence */
-	const char *place;    /* where the word lies: image, mapping ("[heap]"), or "the stack of thread 71"; "" in none */
-	uintptr_t address;    /* of the word; 0 if it is none in memory */
-	uintptr_t target;     /* what it points to; 0 if not known */
+	const char *what;   /* path of the library; name of the function that the closure was on */
+	const char *reason; /* a sentence */
+	const char *place; /* where the word lies: image, mapping ("[heap]"), or "the stack of thread 71"; "" in none */
+	uintptr_t address; /* of the word; 0 if it is none in memory */
+	uintptr_t target;  /* what it points to; 0 if not known */
 	const char *function; /* that lies there, "" where none is known */
 	size_t offset;        /* of target in function, bytes */
 	int thread;           /* whose stack or registers, or 0 */
@@ -265,7 +264,8 @@ void hotpatch_poll(void);
 
 /* Announces memory that is used as a stack by code that switches stacks itself (coroutines, makecontext). Transitions
  * look for old definitions in it, for as long as it is announced. On aarch64 a call leaves its return address in a
- * register, so the memory in which the switching code saves registers must be announced too. remove: HOTPATCH_EINVAL if it is not. */
+ * register, so the memory in which the switching code saves registers must be announced too. remove: HOTPATCH_EINVAL if
+ * it is not. */
 int hotpatch_stack_add(const void *base, size_t size);
 int hotpatch_stack_remove(const void *base);
 
@@ -275,8 +275,8 @@ int hotpatch_set_signal(int signo);
 
 /* Frees what was replaced and is not needed any more: runs the destructors of closures that were replaced while in use
  * (DRAIN, FORCE) and have been left since, and unloads libraries (hotpatch_lib, _replace_lib, _load) of which no
- * definition is on a function, in a set or still run, and that nothing else refers to: no word of memory, no register, no
- * signal handler, timer or epoll descriptor points into them. Returns how many of both are kept.
+ * definition is on a function, in a set or still run, and that nothing else refers to: no word of memory, no register,
+ * no signal handler, timer or epoll descriptor points into them. Returns how many of both are kept.
  *
  * Memory is searched once while the program runs, and if nothing was found a second time while all other threads are
  * held, at most stall_ms; sleeping threads are woken for it, and their system calls begin again. A library's
@@ -286,8 +286,9 @@ int hotpatch_reclaim(void);
 
 /* How hotpatch_serve is told more than nothing. */
 struct hotpatch_serve_options {
-	size_t size;      /* filled in by the macro */
-	const char *path; /* of the socket; NULL: where the command looks, as for a program started with `hotpatch run` */
+	size_t size; /* filled in by the macro */
+	const char
+		*path; /* of the socket; NULL: where the command looks, as for a program started with `hotpatch run` */
 };
 
 /* What the macros below call. */
@@ -429,8 +430,8 @@ HOTPATCH_END_C_
  * hotpatch_reclaim_each(callback, arg, ...)         hotpatch_reclaim, and callback for each thing it keeps, until that
  *                                                   returns non-zero; options: timeout_ms, stall_ms
  * hotpatch_serve(...)                               starts the agent, a thread by which the command `hotpatch` applies
- *                                                   patches to this process; option: path. 0 also where it runs already;
- *                                                   HOTPATCH_ESYSTEM where it can have no socket or thread
+ *                                                   patches to this process; option: path. 0 also where it runs
+ * already; HOTPATCH_ESYSTEM where it can have no socket or thread
  *
  * `...` are options by name.
  */

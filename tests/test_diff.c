@@ -1,6 +1,5 @@
-/* test_diff - what hotpatch build finds changed, what it refuses and with which sentence, and that the old code's hash is
- * that of the linked program. Every case is compiled by gcc and clang at -O0 and -O2, and
- * some are linked.
+/* test_diff - what hotpatch build finds changed, what it refuses and with which sentence, and that the old code's hash
+ * is that of the linked program. Every case is compiled by gcc and clang at -O0 and -O2, and some are linked.
  *
  * Seen to fail: with scopes by the compiler's names ("inserted static"), without contents compared ("string", "table"),
  * without .cold compared ("cold part"), with masks of the field alone ("hash", a relaxed GOT access), and each refusal
@@ -28,7 +27,10 @@ struct test_case {
 };
 
 static const struct test_case cases[] = {
-	{.name = "same", .old_text = "int f(int a) { return a + 1; }", .new_text = "int f(int a) { return a + 1; }", .changed = ""},
+	{.name = "same",
+         .old_text = "int f(int a) { return a + 1; }",
+         .new_text = "int f(int a) { return a + 1; }",
+         .changed = ""},
 	{.name = "lines only",
          .old_text = EXTERN "int f(int a) { return ext(a) + 1; }",
          .new_text = EXTERN "\n\n/* more */\nint f(int a)\n{\n return ext(a) + 1; }",
@@ -55,62 +57,86 @@ static const struct test_case cases[] = {
          .new_text = EXTERN "int f(int a) { return printf(\"hullo\"); } int g(int a) { return printf(\"other\"); }",
          .changed = "f"},
 	{.name = "string before others",
-         .old_text = EXTERN "int f(int a) { return printf(\"one %d\", a); } int g(int a) { return printf(\"two %d\", a); }",
-         .new_text = EXTERN "int f(int a) { return printf(\"longer one %d\", a); } int g(int a) { return printf(\"two %d\", a); }",
+         .old_text =
+                 EXTERN "int f(int a) { return printf(\"one %d\", a); } int g(int a) { return printf(\"two %d\", a); }",
+         .new_text = EXTERN
+         "int f(int a) { return printf(\"longer one %d\", a); } int g(int a) { return printf(\"two %d\", a); }",
          .changed = "f"},
 	{.name = "double",
          .old_text = "double f(double a) { return a * 2.5 + 7; } double g(double a) { return a * 3.5; }",
          .new_text = "double f(double a) { return a * 2.25 + 7; } double g(double a) { return a * 3.5; }",
          .changed = "f"},
 	{.name = "table",
-         .old_text = "static const int t[] = {1, 2, 3, 4, 5, 6, 7, 8, 9}; int f(unsigned a) { return t[a % 9]; } int g(int a) { return a; }",
-         .new_text = "static const int t[] = {1, 2, 3, 4, 5, 6, 7, 9, 9}; int f(unsigned a) { return t[a % 9]; } int g(int a) { return a; }",
+         .old_text =
+                 "static const int t[] = {1, 2, 3, 4, 5, 6, 7, 8, 9}; int f(unsigned a) { return t[a % 9]; } int g(int a) { return a; }",
+         .new_text =
+                 "static const int t[] = {1, 2, 3, 4, 5, 6, 7, 9, 9}; int f(unsigned a) { return t[a % 9]; } int g(int a) { return a; }",
          .changed = "f"},
 	{.name = "table that grew",
-         .old_text = "static const int t[] = {1, 2, 3, 4, 5, 6, 7}; int f(unsigned a) { return t[a & 3]; } int g(int a) { return a; }",
-         .new_text = "static const int t[] = {1, 2, 3, 4, 5, 6, 7, 8}; int f(unsigned a) { return t[a & 3]; } int g(int a) { return a; }",
+         .old_text =
+                 "static const int t[] = {1, 2, 3, 4, 5, 6, 7}; int f(unsigned a) { return t[a & 3]; } int g(int a) { return a; }",
+         .new_text =
+                 "static const int t[] = {1, 2, 3, 4, 5, 6, 7, 8}; int f(unsigned a) { return t[a & 3]; } int g(int a) { return a; }",
          .changed = "f"},
 	{.name = "strings in a table",
-         .old_text = "static const char *const t[] = {\"a\", \"b\", \"cc\"}; const char *f(unsigned a) { return t[a % 3]; } int g(int a) { return a; }",
-         .new_text = "static const char *const t[] = {\"a\", \"b\", \"cd\"}; const char *f(unsigned a) { return t[a % 3]; } int g(int a) { return a; }",
+         .old_text =
+                 "static const char *const t[] = {\"a\", \"b\", \"cc\"}; const char *f(unsigned a) { return t[a % 3]; } int g(int a) { return a; }",
+         .new_text =
+                 "static const char *const t[] = {\"a\", \"b\", \"cd\"}; const char *f(unsigned a) { return t[a % 3]; } int g(int a) { return a; }",
          .changed = "f"},
 	{.name = "operations in a table",
          .old_text = "static int x(int a) { return a + 1; } struct ops { int (*one)(int), (*two)(int); };\n"
                      "static const struct ops t = {x, 0}; const struct ops *f(void) { return &t; }",
-         .new_text = "static int y(int a) { return a + 2; } static int x(int a) { return a + 1; } struct ops { int (*one)(int), (*two)(int); };\n"
-                     "static const struct ops t = {x, y}; const struct ops *f(void) { return &t; }",
+         .new_text =
+                 "static int y(int a) { return a + 2; } static int x(int a) { return a + 1; } struct ops { int (*one)(int), (*two)(int); };\n"
+                 "static const struct ops t = {x, y}; const struct ops *f(void) { return &t; }",
          .changed = "f"},
 	{.name = "function in a table is changed itself only",
-         .old_text = "static int x(int a) { return a + 1; } static int (*const t[])(int) = {x, x}; int f(int a) { return t[a](a); }",
-         .new_text = "static int x(int a) { return a + 7; } static int (*const t[])(int) = {x, x}; int f(int a) { return t[a](a); }",
+         .old_text =
+                 "static int x(int a) { return a + 1; } static int (*const t[])(int) = {x, x}; int f(int a) { return t[a](a); }",
+         .new_text =
+                 "static int x(int a) { return a + 7; } static int (*const t[])(int) = {x, x}; int f(int a) { return t[a](a); }",
          .changed = "x"},
 	{.name = "jump table",
          .linked = true,
-         .old_text = EXTERN "int f(int a) { switch (a) { case 0: return ext(1); case 1: return ext(a) + 2; case 2: ext(9); return 3; case 3: return ext(7); case 4: return ext(5) * 2; case 5: return ext(2) - a; } return 0; } int g(int a) { return a; }",
-         .new_text = EXTERN "int f(int a) { switch (a) { case 0: return ext(1); case 1: return ext(a) + 2; case 2: ext(9); return 3; case 3: return ext(7); case 5: return ext(5) * 2; case 4: return ext(2) - a; } return 0; } int g(int a) { return a; }",
+         .old_text = EXTERN
+         "int f(int a) { switch (a) { case 0: return ext(1); case 1: return ext(a) + 2; case 2: ext(9); return 3; case 3: return ext(7); case 4: return ext(5) * 2; case 5: return ext(2) - a; } return 0; } int g(int a) { return a; }",
+         .new_text = EXTERN
+         "int f(int a) { switch (a) { case 0: return ext(1); case 1: return ext(a) + 2; case 2: ext(9); return 3; case 3: return ext(7); case 5: return ext(5) * 2; case 4: return ext(2) - a; } return 0; } int g(int a) { return a; }",
          .changed = "f"},
 	{.name = "table of a switch",
-         .old_text = "int f(unsigned a) { switch (a) { case 0: return 11; case 1: return 52; case 2: return 13; case 3: return 94; case 4: return 5; case 5: return 77; } return 0; }",
-         .new_text = "int f(unsigned a) { switch (a) { case 0: return 11; case 1: return 52; case 2: return 13; case 3: return 94; case 4: return 6; case 5: return 77; } return 0; }",
+         .old_text =
+                 "int f(unsigned a) { switch (a) { case 0: return 11; case 1: return 52; case 2: return 13; case 3: return 94; case 4: return 5; case 5: return 77; } return 0; }",
+         .new_text =
+                 "int f(unsigned a) { switch (a) { case 0: return 11; case 1: return 52; case 2: return 13; case 3: return 94; case 4: return 6; case 5: return 77; } return 0; }",
          .changed = "f"},
 	{.name = "cold part",
          .linked = true,
-         .old_text = EXTERN "int f(int a) { if (__builtin_expect(a == 77, 0)) { printf(\"cold\"); printf(\"x %d\", a); abort(); } return ext(a); }",
-         .new_text = EXTERN "int f(int a) { if (__builtin_expect(a == 77, 0)) { printf(\"cald\"); printf(\"x %d\", a); abort(); } return ext(a); }",
+         .old_text = EXTERN
+         "int f(int a) { if (__builtin_expect(a == 77, 0)) { printf(\"cold\"); printf(\"x %d\", a); abort(); } return ext(a); }",
+         .new_text = EXTERN
+         "int f(int a) { if (__builtin_expect(a == 77, 0)) { printf(\"cald\"); printf(\"x %d\", a); abort(); } return ext(a); }",
          .changed = "f"},
 	{.name = "inlined function changes its callers",
-         .old_text = EXTERN "static int s(int a) { return a * 5; } int f(int a) { return ext(s(a)); } int g(int a) { return ext(a); }",
-         .new_text = EXTERN "static int s(int a) { return a * 9; } int f(int a) { return ext(s(a)); } int g(int a) { return ext(a); }",
+         .old_text = EXTERN
+         "static int s(int a) { return a * 5; } int f(int a) { return ext(s(a)); } int g(int a) { return ext(a); }",
+         .new_text = EXTERN
+         "static int s(int a) { return a * 9; } int f(int a) { return ext(s(a)); } int g(int a) { return ext(a); }",
          .changed = "f",
          .only = "-O2"},
 	{.name = "clone changes its callers",
-         .old_text = EXTERN "static " NOINLINE "int s(int a, int b) { return ext(a) * b + ext(b); } int f(int a) { return s(a, 3); } int g(int a) { return s(a, 3) + 1; } int h(int a) { return ext(a); }",
-         .new_text = EXTERN "static " NOINLINE "int s(int a, int b) { return ext(a) * b + ext(b + 1); } int f(int a) { return s(a, 3); } int g(int a) { return s(a, 3) + 1; } int h(int a) { return ext(a); }",
+         .old_text = EXTERN
+         "static " NOINLINE
+         "int s(int a, int b) { return ext(a) * b + ext(b); } int f(int a) { return s(a, 3); } int g(int a) { return s(a, 3) + 1; } int h(int a) { return ext(a); }",
+         .new_text = EXTERN
+         "static " NOINLINE
+         "int s(int a, int b) { return ext(a) * b + ext(b + 1); } int f(int a) { return s(a, 3); } int g(int a) { return s(a, 3) + 1; } int h(int a) { return ext(a); }",
          .changed = "f g",
          .only = "gcc -O2"},
 	{.name = "inserted static",
          .old_text = "int f(void) { static int n = 3; return ++n; } int g(void) { static int n = 5; return ++n; }",
-         .new_text = "int h(void) { static int n = 9; return ++n; } int f(void) { static int n = 3; return ++n; } int g(void) { static int n = 5; return ++n; }",
+         .new_text =
+                 "int h(void) { static int n = 9; return ++n; } int f(void) { static int n = 3; return ++n; } int g(void) { static int n = 5; return ++n; }",
          .changed = "",
          .added = "h/n"},
 	{.name = "statics of one name in blocks",
@@ -130,12 +156,14 @@ static const struct test_case cases[] = {
 	{.name = "new variable and function",
          .linked = true,
          .old_text = "static int n; int f(int a) { return n += a; }",
-         .new_text = "static int n; static int m = 7; static " NOINLINE "int s(int a) { return m += a; } int f(int a) { return n += s(a); }",
+         .new_text = "static int n; static int m = 7; static " NOINLINE
+                     "int s(int a) { return m += a; } int f(int a) { return n += s(a); }",
          .changed = "f",
          .added = "m"},
 	{.name = "constant that is written to now",
          .old_text = "static int t[] = {1, 2, 3, 4, 5}; int f(unsigned a) { return t[a % 5]; }",
-         .new_text = "static int t[] = {1, 2, 3, 4, 5}; int f(unsigned a) { return t[a % 5]; } void g(int a) { t[a] = a; }",
+         .new_text =
+                 "static int t[] = {1, 2, 3, 4, 5}; int f(unsigned a) { return t[a % 5]; } void g(int a) { t[a] = a; }",
          .changed = "f",
          .added = "t",
          .only = "gcc -O2"},
@@ -145,13 +173,17 @@ static const struct test_case cases[] = {
          .new_text = "static __thread int n = 4; int f(int a) { return n += 2 * a; }",
          .changed = "f"},
 	{.name = "attribute cleanup",
-         .old_text = EXTERN "static void c(int *p) { ext(*p); } int f(int a) { __attribute__((cleanup(c))) int x = a; return ext(x); }",
-         .new_text = EXTERN "static void c(int *p) { ext(*p); } int f(int a) { __attribute__((cleanup(c))) int x = a; return ext(x + 1); }",
+         .old_text = EXTERN
+         "static void c(int *p) { ext(*p); } int f(int a) { __attribute__((cleanup(c))) int x = a; return ext(x); }",
+         .new_text = EXTERN
+         "static void c(int *p) { ext(*p); } int f(int a) { __attribute__((cleanup(c))) int x = a; return ext(x + 1); }",
          .changed = "f",
          .flags = "-fexceptions"},
 	{.name = "immediate behind a field",
-         .old_text = "static int a[4], b; int f(void) { a[3] = 1; b = 2; return b == 7; } int *g(int i) { return i == b ? a : &b; }",
-         .new_text = "static int a[4], b; int f(void) { a[3] = 1; b = 3; return b == 7; } int *g(int i) { return i == b ? a : &b; }",
+         .old_text =
+                 "static int a[4], b; int f(void) { a[3] = 1; b = 2; return b == 7; } int *g(int i) { return i == b ? a : &b; }",
+         .new_text =
+                 "static int a[4], b; int f(void) { a[3] = 1; b = 3; return b == 7; } int *g(int i) { return i == b ? a : &b; }",
          .changed = "f"},
 
 	/* -- Refusals -- */
@@ -169,19 +201,25 @@ static const struct test_case cases[] = {
          .refused = "variable n is float in the patch, was int"},
 	{.name = "constructor",
          .old_text = EXTERN "int n; int f(int a) { return a; }",
-         .new_text = EXTERN "int n; int f(int a) { return a; } __attribute__((constructor)) static void c(void) { n = ext(3); }",
+         .new_text = EXTERN
+         "int n; int f(int a) { return a; } __attribute__((constructor)) static void c(void) { n = ext(3); }",
          .refused = "is a new constructor: the program has started already"},
 	{.name = "constructor that was there",
-         .old_text = EXTERN "int n; int f(int a) { return a; } __attribute__((constructor)) static void c(void) { n = ext(3); }",
-         .new_text = EXTERN "int n; int f(int a) { return a + 1; } __attribute__((constructor)) static void c(void) { n = ext(3); }",
+         .old_text = EXTERN
+         "int n; int f(int a) { return a; } __attribute__((constructor)) static void c(void) { n = ext(3); }",
+         .new_text = EXTERN
+         "int n; int f(int a) { return a + 1; } __attribute__((constructor)) static void c(void) { n = ext(3); }",
          .changed = "f"},
 	{.name = "IFUNC",
-         .old_text = "static int x(int a) { return a; } static int y(int a) { return -a; } int n; static void *r(void) { return n ? x : y; } int f(int) __attribute__((ifunc(\"r\")));",
-         .new_text = "static int x(int a) { return a; } static int y(int a) { return -a; } int n; static void *r(void) { return n == 2 ? x : y; } int f(int) __attribute__((ifunc(\"r\")));",
+         .old_text =
+                 "static int x(int a) { return a; } static int y(int a) { return -a; } int n; static void *r(void) { return n ? x : y; } int f(int) __attribute__((ifunc(\"r\")));",
+         .new_text =
+                 "static int x(int a) { return a; } static int y(int a) { return -a; } int n; static void *r(void) { return n == 2 ? x : y; } int f(int) __attribute__((ifunc(\"r\")));",
          .refused = "IFUNC"},
 	{.name = "layout",
          .old_text = "struct conn { int a; long b; }; struct conn c; int f(int a) { return c.a + a; }",
-         .new_text = "struct conn { int a; int d; long b; long e; }; extern struct conn c2; struct conn *p; int f(int a) { return p->a + a; }",
+         .new_text =
+                 "struct conn { int a; int d; long b; long e; }; extern struct conn c2; struct conn *p; int f(int a) { return p->a + a; }",
          .refused = "struct conn: member d at offset 4 only in the patch"},
 	{.name = "layout allowed",
          .old_text = "struct conn { int a; long b; }; struct conn *p; int f(int a) { return p->a + a; }",
@@ -198,11 +236,15 @@ static const struct test_case cases[] = {
          .refused = "callers in other files would call it as before"},
 	{.name = "signature of a static with its callers",
          .old_text = EXTERN "static " NOINLINE "int s(int a) { return ext(a); } int f(int a) { return s(a); }",
-         .new_text = EXTERN "static " NOINLINE "int s(int a, int b) { return ext(a + b); } int f(int a) { return s(a, a * 3); }",
+         .new_text = EXTERN "static " NOINLINE
+                            "int s(int a, int b) { return ext(a + b); } int f(int a) { return s(a, a * 3); }",
          .changed = "f s"},
 	{.name = "signature of a static in a table",
-         .old_text = EXTERN "static " NOINLINE "int s(int a) { return ext(a); } int (*p)(int) = s; int f(int a) { return s(a); }",
-         .new_text = EXTERN "static " NOINLINE "int s(int a, int b) { return ext(a + b); } int (*p)(int) = (void *)s; int f(int a) { return s(a, a * 3); }",
+         .old_text = EXTERN "static " NOINLINE
+                            "int s(int a) { return ext(a); } int (*p)(int) = s; int f(int a) { return s(a); }",
+         .new_text = EXTERN
+         "static " NOINLINE
+         "int s(int a, int b) { return ext(a + b); } int (*p)(int) = (void *)s; int f(int a) { return s(a, a * 3); }",
          .refused = "variable 'p' refers to it and is not in the patch"},
 	{.name = "link-time optimisation",
          .old_text = "int f(int a) { return a; }",
@@ -225,7 +267,8 @@ static bool applies(const struct test_case *c, const struct way *way)
 	if (!c->only)
 		return true;
 	bool compiler = strstr(c->only, "gcc") || strstr(c->only, "clang");
-	return (!compiler || strstr(c->only, way->compiler)) && (!strstr(c->only, "-O2") || strncmp(way->flags, "-O2", 3) == 0);
+	return (!compiler || strstr(c->only, way->compiler)) &&
+	       (!strstr(c->only, "-O2") || strncmp(way->flags, "-O2", 3) == 0);
 }
 
 /* -- The old code's hash --------------------------------------------------------------------------------------- */
@@ -233,11 +276,14 @@ static bool applies(const struct test_case *c, const struct way *way)
 static void link_old(const struct way *way)
 {
 	char command[1024];
-	const char *shared = strstr(way->flags, "-fPIC") ? "-shared" : strstr(way->flags, "-fno-pie") ? "-no-pie" : "-pie";
+	const char *shared = strstr(way->flags, "-fPIC")      ? "-shared"
+	                     : strstr(way->flags, "-fno-pie") ? "-no-pie"
+	                                                      : "-pie";
 
-	snprintf(command, sizeof(command),
-	         "cd %s && %s %s -nostartfiles -Wl,--unresolved-symbols=ignore-all -Wl,-e,0 plain.o -o linked 2>/dev/null", test_folder,
-	         way->compiler, shared);
+	snprintf(
+		command, sizeof(command),
+		"cd %s && %s %s -nostartfiles -Wl,--unresolved-symbols=ignore-all -Wl,-e,0 plain.o -o linked 2>/dev/null",
+		test_folder, way->compiler, shared);
 	if (system(command) != 0)
 		fail_msg("%s", command);
 }
@@ -277,8 +323,8 @@ static void check_hashes(const struct test_case *c, const struct way *way, const
 		assert_non_null(code);
 		hp_code_hash(code, change->old_size, change->masks, change->n_masks, hash);
 		if (memcmp(hash, change->old_hash, sizeof(hash)) != 0)
-			fail_msg("%s (%s %s): the hash of %s is not that of the linked program", c->name, way->compiler, way->flags,
-			         change->name);
+			fail_msg("%s (%s %s): the hash of %s is not that of the linked program", c->name, way->compiler,
+			         way->flags, change->name);
 	}
 	hp_symbols_free(symbols);
 	hp_image_close(image);
@@ -297,7 +343,8 @@ static void expect(const struct test_case *c, const struct way *way, const char 
 static void check_refusal(const struct test_case *c, const struct way *way, const struct built *built)
 {
 	if (built->code != HOTPATCH_EREFUSED && built->code != HOTPATCH_ETYPE)
-		fail_msg("%s (%s %s): not refused (%d %s)", c->name, way->compiler, way->flags, built->code, built->err.text);
+		fail_msg("%s (%s %s): not refused (%d %s)", c->name, way->compiler, way->flags, built->code,
+		         built->err.text);
 	if (!strstr(built->err.text, c->refused))
 		fail_msg("%s (%s %s): refused with '%s'", c->name, way->compiler, way->flags, built->err.text);
 }

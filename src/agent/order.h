@@ -46,6 +46,6 @@ void hp_order_take_options(struct hp_cursor *in, bool has_flags, struct hotpatch
 /* Everything but the changes; finds what is to be replaced. With the registry locked, like the next. */
 int hp_order_check(const struct hp_exchange *x, struct hp_order *order, struct hp_err *err) HP_MUST_CHECK;
 int hp_order_check_change(const struct hp_order *order, const struct hp_order_change *change,
-                           struct hp_err *err) HP_MUST_CHECK;
+                          struct hp_err *err) HP_MUST_CHECK;
 
 #endif

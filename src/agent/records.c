@@ -247,8 +247,7 @@ int hp_record_apply_handle(struct hp_exchange *x)
 	struct hp_session session;
 	uint64_t began = hp_now(), id = 0;
 	struct hp_order *order = calloc(1, sizeof(*order));
-	int error =
-		order ? hp_order_take(x, order) : hp_err_set(&x->err, HOTPATCH_ENOMEM, "no memory for the request");
+	int error = order ? hp_order_take(x, order) : hp_err_set(&x->err, HOTPATCH_ENOMEM, "no memory for the request");
 	if (!error) {
 		error = hp_session_begin(&session, &order->options, __builtin_frame_address(0));
 		if (!error)

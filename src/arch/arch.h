@@ -40,8 +40,8 @@ enum {
 };
 
 /* machine.h: HP_PREFIX_MAX and HP_JUMP_MAX, the longest there are. The head of a prepared entry's jump, its first
- * HP_JUMP_HEAD bytes, makes it a jump, and is written last and at once; the rest, its tail, does nothing alone. HP_REACH:
- * how far jump and prefix reach, bytes, both ways. HP_PREPARE_HINT: the compiler's option, for a message. */
+ * HP_JUMP_HEAD bytes, makes it a jump, and is written last and at once; the rest, its tail, does nothing alone.
+ * HP_REACH: how far jump and prefix reach, bytes, both ways. HP_PREPARE_HINT: the compiler's option, for a message. */
 
 /* How one entry is redirected: offsets from it, and the bytes before and after. */
 struct hp_entry {
@@ -111,8 +111,8 @@ struct hp_cell_words {
 
 void hp_arch_cell_fill(uint8_t *code, uintptr_t address, const struct hp_cell_words *words);
 
-/* The instructions under a jump, executed elsewhere: followed by a jump back behind them. For an address in the copy the
- * map says where in the function the thread would be, so that it can be unwound. */
+/* The instructions under a jump, executed elsewhere: followed by a jump back behind them. For an address in the copy
+ * the map says where in the function the thread would be, so that it can be unwound. */
 enum { HP_COPY_CODE = 96, HP_COPY_POINTS = HP_STEPS_MAX + 3 };
 
 struct hp_copy_map {
@@ -132,8 +132,8 @@ bool hp_arch_copy_fill(uint8_t *code, uintptr_t address, uintptr_t jump, const u
 enum { HP_PUN_CODE = 16 };
 void hp_arch_pun_fill(uint8_t *code, uintptr_t slot);
 
-/* The breakpoint that makes way while a jump of several bytes is written: one byte, after which the thread takes SIGTRAP
- * with its instruction pointer behind it. */
+/* The breakpoint that makes way while a jump of several bytes is written: one byte, after which the thread takes
+ * SIGTRAP with its instruction pointer behind it. */
 extern const uint8_t hp_arch_breakpoint;
 uintptr_t hp_arch_trap_address(const ucontext_t *context); /* of the breakpoint */
 void hp_arch_trap_resume(ucontext_t *context, uintptr_t address);

@@ -56,9 +56,9 @@ struct hp_range {
 /* The live code around a function that was not prepared, for displace(): addresses are those of this process, not of
  * the file. */
 struct hp_flow {
-	const char *name; /* to say */
-	uintptr_t entry, jump; /* of the function; where the jump is to be written */
-	size_t jump_size; /* bytes that are written: 1 where those behind stay as they are */
+	const char *name;             /* to say */
+	uintptr_t entry, jump;        /* of the function; where the jump is to be written */
+	size_t jump_size;             /* bytes that are written: 1 where those behind stay as they are */
 	const struct hp_range *parts; /* all its code, the one with the entry first */
 	size_t n_parts;
 	const struct hp_range *text, *data; /* of the image: what may be executed; what may be read and is not code */
@@ -123,9 +123,9 @@ struct hp_inspector {
 	int (*parts)(const struct hp_module *module, uint64_t value, struct hp_extent *ret_parts, size_t max,
 	             size_t *ret_count, struct hp_err *err);
 
-	/* The same for a file without a symbol table, from live code: what the function may jump to (flow->parts[0]; jump is of no
-	 * matter) is taken for a part of it, unless it is known to be a function. More than is needed is safe. HOTPATCH_ENOSYM where
-	 * it cannot be seen where control goes. */
+	/* The same for a file without a symbol table, from live code: what the function may jump to (flow->parts[0];
+	 * jump is of no matter) is taken for a part of it, unless it is known to be a function. More than is needed is
+	 * safe. HOTPATCH_ENOSYM where it cannot be seen where control goes. */
 	int (*exits)(const struct hp_module *module, uint64_t bias, const struct hp_flow *flow,
 	             struct hp_range *ret_parts, size_t max, size_t *ret_count, struct hp_err *err);
 
@@ -136,8 +136,8 @@ struct hp_inspector {
 	                 uint64_t new_value, struct hp_err *err);
 
 	/* The proof for a function that was not prepared: that control comes to the bytes the jump is written over from
-	 * its first one alone, and what the instructions there are. HOTPATCH_ENOTPREPARED with the reason where that is not so or
-	 * cannot be shown. */
+	 * its first one alone, and what the instructions there are. HOTPATCH_ENOTPREPARED with the reason where that is
+	 * not so or cannot be shown. */
 	int (*displace)(const struct hp_flow *flow, struct hp_displaced *ret_displaced, struct hp_err *err);
 
 	/* Whether the file is a shared library for this machine: HOTPATCH_ENOFILE, HOTPATCH_ENOTELF with the reason. */

@@ -40,7 +40,7 @@ static int list(struct hp_output *output, struct hp_choice *choice,
 }
 
 int hp_survey_run(const struct hp_command *command, int argc, char **argv,
-                   int (*tell)(struct hp_output *output, struct hp_target *target, struct hp_err *err))
+                  int (*tell)(struct hp_output *output, struct hp_target *target, struct hp_err *err))
 {
 	static const struct option options[] = {HP_TARGET_OPTIONS, HP_COMMON_OPTIONS};
 	struct hp_output output;

@@ -3,8 +3,8 @@
  *     x86-64      nop | nop  ->  EB | F8      head, tail: one byte each
  *     aarch64     nop        ->  b landing    head: the whole instruction; no tail
  *
- * The head makes it a jump and is one write, which a thread that executes it sees done or not done. The tail does nothing
- * alone: it is written before the head and taken back after it (arch.h).
+ * The head makes it a jump and is one write, which a thread that executes it sees done or not done. The tail does
+ * nothing alone: it is written before the head and taken back after it (arch.h).
  */
 #ifndef HP_CODE_JUMP_H
 #define HP_CODE_JUMP_H

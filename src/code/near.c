@@ -90,8 +90,8 @@ bool hp_near_reaches(uintptr_t low, size_t size, uintptr_t entry)
 
 static int refuse_room(uintptr_t low, size_t size, struct hp_err *err)
 {
-	return hp_err_system(err, HOTPATCH_ENOMEM, errno, "no room for %zu bytes within %u MiB of the code at %#lx", size,
-	                     (unsigned)(HP_REACH >> 20), (unsigned long)low);
+	return hp_err_system(err, HOTPATCH_ENOMEM, errno, "no room for %zu bytes within %u MiB of the code at %#lx",
+	                     size, (unsigned)(HP_REACH >> 20), (unsigned long)low);
 }
 
 int hp_near_reserve(uintptr_t low, uintptr_t high, size_t size, uintptr_t *ret_address, struct hp_err *err)

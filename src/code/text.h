@@ -7,8 +7,8 @@
  *
  * Both name the calling thread, not the process: what is in /proc/self is the first thread's, and that may have exited.
  *
- * Memory of other threads is read by process_vm_readv, which answers short instead of faulting. Emulators, some of which
- * do not know that call, have other ways (emulated.h).
+ * Memory of other threads is read by process_vm_readv, which answers short instead of faulting. Emulators, some of
+ * which do not know that call, have other ways (emulated.h).
  */
 #ifndef HP_CODE_TEXT_H
 #define HP_CODE_TEXT_H

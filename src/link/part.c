@@ -66,8 +66,8 @@ static int own_changes(struct divider *d)
  * .eh_frame is a list of records: u32 length, u32 id, ... A common record (CIE) has the id 0; that of a function (FDE)
  * has the distance from its id back to its common one, and then the function's address, which is a relocation (LSB
  * Core,
- * ".eh_frame"). Every part gets the records of its functions, and the common ones that these refer to; the zero that ends
- * the list is left out, since the layout adds one.
+ * ".eh_frame"). Every part gets the records of its functions, and the common ones that these refer to; the zero that
+ * ends the list is left out, since the layout adds one.
  */
 
 struct record {

@@ -2,12 +2,12 @@
  *
  *     bytes written --> barrier --> more bytes written, or the first caller sent there
  *
- * A processor may hold instructions that it fetched before they were changed, until it executes a serialising instruction
- * (Intel SDM vol. 3, 9.1.3; AMD APM vol. 2, 7.6.1). The kernel makes all of them do so by one system call
+ * A processor may hold instructions that it fetched before they were changed, until it executes a serialising
+ * instruction (Intel SDM vol. 3, 9.1.3; AMD APM vol. 2, 7.6.1). The kernel makes all of them do so by one system call
  * (membarrier(2), PRIVATE_EXPEDITED_SYNC_CORE, Linux 4.16). Where that is refused every thread is asked by signal, and
- * executes CPUID in the handler; also those that sleep, since SYSRET, by which they return, is not serialising, nor is a
- * switch between threads of one process (kernel, arch/x86/include/asm/sync_core.h). Their system calls are executed again.
- * A thread that blocks the signal cannot be made to, and is named.
+ * executes CPUID in the handler; also those that sleep, since SYSRET, by which they return, is not serialising, nor is
+ * a switch between threads of one process (kernel, arch/x86/include/asm/sync_core.h). Their system calls are executed
+ * again. A thread that blocks the signal cannot be made to, and is named.
  */
 #ifndef HP_LIVE_BARRIER_H
 #define HP_LIVE_BARRIER_H

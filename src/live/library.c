@@ -377,7 +377,8 @@ static int define_one(struct library *library, const char *path, const struct ma
 	if (!error)
 		error = hp_function_entry(fn, name, &entry, err);
 	if (!error)
-		error = hp_site_get(entry, &(struct hp_named){name, manner->marks, manner->unprepared, NULL}, &site, err);
+		error = hp_site_get(entry, &(struct hp_named){name, manner->marks, manner->unprepared, NULL}, &site,
+		                    err);
 	if (!error)
 		error = pair_one(library, site, manner->unchecked, err);
 	if (!error)

@@ -446,8 +446,8 @@ static int put(const struct hotpatch_marks *marks, const char *name, hotpatch_an
 	struct hp_definition *definition;
 	int error = hp_session_begin(&session, options, __builtin_frame_address(0));
 	if (!error)
-		error = prepare_pair(&(struct hp_named){name, marks, session.unprepared, NULL}, fn, body, &site, &definition,
-		                     &session.err);
+		error = prepare_pair(&(struct hp_named){name, marks, session.unprepared, NULL}, fn, body, &site,
+		                     &definition, &session.err);
 	if (!error)
 		error = hp_patch_direct(site, definition, &session);
 	return hp_session_end(&session, error);

@@ -73,10 +73,11 @@ static int plan_unprepared(struct hp_site *site, const struct hp_named *named, s
 
 static int refuse_unprepared(uintptr_t entry, const char *name, struct hp_err *err)
 {
-	return hp_err_set(err, HOTPATCH_ENOTPREPARED,
-	                  "'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with "
-	                  HP_PREPARE_HINT ", or have it patched as it is with .unprepared",
-	                  name, hp_mapped_find(entry)->name);
+	return hp_err_set(
+		err, HOTPATCH_ENOTPREPARED,
+		"'%s' in %s is not prepared for patching; mark it HOTPATCHABLE, or compile its file with " HP_PREPARE_HINT
+		", or have it patched as it is with .unprepared",
+		name, hp_mapped_find(entry)->name);
 }
 
 static int plan_entry(struct hp_site *site, const struct hp_named *named, struct hp_err *err)
@@ -283,8 +284,8 @@ static int check_code(struct hp_site *site, const uint8_t *code, void *unused, s
 	(void)unused;
 	const struct hp_entry *plan = &site->plan;
 	const uint8_t *jump = code + plan->jump_at - plan->prefix_at;
-	bool ours = site->trapping ? jump[0] == hp_arch_breakpoint
-	                           : hp_jump_agrees(plan, HP_HEAD, jump, plan->old_jump);
+	bool ours =
+		site->trapping ? jump[0] == hp_arch_breakpoint : hp_jump_agrees(plan, HP_HEAD, jump, plan->old_jump);
 	for (size_t i = HP_JUMP_HEAD; i < HP_JUMP_MAX && i < plan->jump_len; i++)
 		ours &= jump[i] == plan->old_jump[i] || (site->tail_set && jump[i] == plan->new_jump[i]);
 	for (size_t i = 0; i < plan->prefix_len; i++) /* a write may have failed in the middle */
@@ -469,8 +470,7 @@ void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
 	if (hp_barrier_code(&ignored) == 0)
 		undo_parts(sites, n, HP_TAIL, text);
 	for (size_t i = 0; i < n; i++)
-		if (!sites[i]->plan.unprepared && (sites[i]->prefix_set || sites[i]->tail_set) &&
-		    !sites[i]->redirected)
+		if (!sites[i]->plan.unprepared && (sites[i]->prefix_set || sites[i]->tail_set) && !sites[i]->redirected)
 			add_unclean(sites[i]);
 }
 

@@ -91,11 +91,13 @@ void hp_site_set_layers(struct hp_site *site, const struct hp_layer *layers, siz
  * failure the text is as it was. Those of unprepared functions are breakpoint.h's. */
 int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *text, struct hp_err *err) HP_MUST_CHECK;
 
-/* Where the bytes of an entry are: the jump's address; and whether they are what they were, or what we left: HOTPATCH_ECODE. */
+/* Where the bytes of an entry are: the jump's address; and whether they are what they were, or what we left:
+ * HOTPATCH_ECODE. */
 uintptr_t hp_site_jump(const struct hp_site *site);
 int hp_sites_check(struct hp_site *const *sites, size_t n, struct hp_err *err) HP_MUST_CHECK;
 
-/* Takes the jumps of prepared entries back where a site has no layers. The prefixes stay: a thread may be about to execute one. */
+/* Takes the jumps of prepared entries back where a site has no layers. The prefixes stay: a thread may be about to
+ * execute one. */
 void hp_sites_undo(struct hp_site *const *sites, size_t n, struct hp_text *text);
 
 /* The sites whose prefix waits to be cleared, chained by next_unclean; and its clearing, once nobody is in it. */

@@ -52,7 +52,8 @@ bool hp_survey_ask(struct hp_survey *survey, uint64_t deadline, bool one_look)
 	hp_signals_block(&mask);
 	if (hp_threads_list(survey->threads)) {
 		hp_ask_begin(survey->threads, &survey->codes);
-		clear = hp_ask_all(survey->threads, &survey->codes, &(struct hp_patience){.deadline = deadline, .one_look = one_look}) &&
+		clear = hp_ask_all(survey->threads, &survey->codes,
+		                   &(struct hp_patience){.deadline = deadline, .one_look = one_look}) &&
 		        hp_stack_scan_announced(&survey->codes) == HP_OUT;
 		hp_ask_end(survey->threads);
 	}

@@ -221,8 +221,8 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	return true;
 }
 
-/* An emulator may have threads of its own, which do not run the program and answer nobody. When libc knows of one thread
- * only, all others are such. Written while there is one thread. */
+/* An emulator may have threads of its own, which do not run the program and answer nobody. When libc knows of one
+ * thread only, all others are such. Written while there is one thread. */
 enum { EMULATORS_MAX = 8 };
 static int emulators[EMULATORS_MAX];
 static size_t n_emulators;

@@ -30,7 +30,15 @@ enum hp_verdict {
 };
 
 /* The dialogue with a thread that was asked by signal: who may write each edge is ask.c's to tell. */
-enum hp_ask_state { HP_ASK_IDLE, HP_ASK_SENT, HP_ASK_OUT, HP_ASK_STILL, HP_ASK_HELD, HP_ASK_RELEASED, HP_ASK_CANCELLED };
+enum hp_ask_state {
+	HP_ASK_IDLE,
+	HP_ASK_SENT,
+	HP_ASK_OUT,
+	HP_ASK_STILL,
+	HP_ASK_HELD,
+	HP_ASK_RELEASED,
+	HP_ASK_CANCELLED
+};
 
 struct hp_thread {
 	int tid;

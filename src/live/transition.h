@@ -16,12 +16,12 @@ struct hp_change {
 
 struct hp_request {
 	enum hotpatch_mode mode;
-	uint64_t deadline;   /* CLOCK_MONOTONIC, ns */
-	uint64_t stall;      /* longest a caller is held in one attempt, ns */
-	unsigned timeout_ms; /* for the sentence */
-	uintptr_t frame;     /* of the function that the program called; below it are our own frames */
-	void (*commit)(void *arg); /* or NULL: done with the change, while nobody is in old or new definitions (WAIT, TRY),
-	                            * callers are held and this thread takes no signals */
+	uint64_t deadline;         /* CLOCK_MONOTONIC, ns */
+	uint64_t stall;            /* longest a caller is held in one attempt, ns */
+	unsigned timeout_ms;       /* for the sentence */
+	uintptr_t frame;           /* of the function that the program called; below it are our own frames */
+	void (*commit)(void *arg); /* or NULL: done with the change, while nobody is in old or new definitions (WAIT,
+	                            * TRY), callers are held and this thread takes no signals */
 	void *commit_arg;
 };
 

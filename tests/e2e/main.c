@@ -8,9 +8,17 @@ static const struct {
 	const char *name;
 	int (*call)(int n);
 } functions[] = {
-	{"statics", shop_statics}, {"text", shop_text}, {"choose", shop_choose}, {"ops", shop_ops},
-	{"threads", shop_threads}, {"wait", shop_wait}, {"many", shop_many},     {"a", a_util},
-	{"b", b_util},             {"rate", lib_rate},  {"calls", lib_calls},
+	{"statics", shop_statics},
+	{"text", shop_text},
+	{"choose", shop_choose},
+	{"ops", shop_ops},
+	{"threads", shop_threads},
+	{"wait", shop_wait},
+	{"many", shop_many},
+	{"a", a_util},
+	{"b", b_util},
+	{"rate", lib_rate},
+	{"calls", lib_calls},
 };
 
 int main(void)

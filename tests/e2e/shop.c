@@ -92,10 +92,19 @@ int shop_choose(int n)
 	}
 }
 
-static int twice(int n) { return 2 * n; }
-static int next(int n) { return n + 1; }
+static int twice(int n)
+{
+	return 2 * n;
+}
+static int next(int n)
+{
+	return n + 1;
+}
 #if NEW
-static int square(int n) { return n * n; } /* a new helper */
+static int square(int n)
+{
+	return n * n;
+} /* a new helper */
 #endif
 
 struct ops {

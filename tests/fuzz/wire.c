@@ -48,8 +48,8 @@ static struct hp_remote *remote_with(uint16_t kind, const uint8_t *bytes, size_t
 
 static void read_answer(uint8_t which, const uint8_t *bytes, size_t n)
 {
-	static const uint16_t kinds[] = {HP_WIRE_IMAGES, HP_WIRE_PATCHES, HP_WIRE_CHANGES, HP_WIRE_STATUS, HP_WIRE_NOTES,
-	                                 HP_WIRE_APPLY};
+	static const uint16_t kinds[] = {HP_WIRE_IMAGES, HP_WIRE_PATCHES, HP_WIRE_CHANGES,
+	                                 HP_WIRE_STATUS, HP_WIRE_NOTES,   HP_WIRE_APPLY};
 	uint16_t kind = kinds[which % (sizeof(kinds) / sizeof(*kinds))];
 	struct hp_remote *remote = remote_with(kind, bytes, n);
 	struct hp_remote_images images;

@@ -1,5 +1,5 @@
-/* arguments_unprepared - B1, as arguments.c, for functions that were not prepared: the original is then called through the
- * copy of its first instructions.
+/* arguments_unprepared - B1, as arguments.c, for functions that were not prepared: the original is then called through
+ * the copy of its first instructions.
  *
  * build: variants=gcc-O0,gcc-O2,clang-O0,clang-O2,gcc-O2-cet limit=180
  *

@@ -1,5 +1,5 @@
-/* fork_locks - B11: children forked while other threads are in the innermost locks: those of definitions, of closures' landings and
- * of announced stacks. The child makes and frees all three itself.
+/* fork_locks - B11: children forked while other threads are in the innermost locks: those of definitions, of closures'
+ * landings and of announced stacks. The child makes and frees all three itself.
  *
  * Seen to fail: with unlock_inner and its counterpart left out of session.c; a child hung within the first ten.
  */

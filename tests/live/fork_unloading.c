@@ -1,10 +1,10 @@
-/* fork_unloading - B11: children forked while another thread loads, reverts and unloads a library. In the child the library can be
- * loaded, and its function runs.
+/* fork_unloading - B11: children forked while another thread loads, reverts and unloads a library. In the child the
+ * library can be loaded, and its function runs.
  *
  * build: variants=gcc-O2,clang-O2 limit=120
  *
- * Seen to fail: without hp_unloading_lock in the handlers of fork; within the first forty a child found the library hidden, or half
- * closed.
+ * Seen to fail: without hp_unloading_lock in the handlers of fork; within the first forty a child found the library
+ * hidden, or half closed.
  */
 #include "check.h"
 

@@ -5,11 +5,11 @@
  * A library that was reverted stays while the program holds a string of it: in static memory, in the heap, at an odd
  * place, in a register or on the stack of a thread that sleeps or runs, in memory that cannot be written or read any
  * more, with the kernel (signal, epoll), as libc hides a function (atexit). When that is overwritten the next
- * hotpatch_reclaim unloads it. What it has itself registered to be called at exit is called. One that is in force, or in
- * a set, stays. A reloaded one begins anew.
+ * hotpatch_reclaim unloads it. What it has itself registered to be called at exit is called. One that is in force, or
+ * in a set, stays. A reloaded one begins anew.
  *
- * Seen to fail: with registers not looked at (a thread that runs, one that sleeps); with libc's words not unmangled; with
- * every word believed to be the dynamic linker's.
+ * Seen to fail: with registers not looked at (a thread that runs, one that sleeps); with libc's words not unmangled;
+ * with every word believed to be the dynamic linker's.
  */
 #include "check.h"
 

@@ -1,4 +1,5 @@
-/* unloading - B24: over and over a library is loaded, called, taken back and unloaded; memory and mappings stay as they were.
+/* unloading - B24: over and over a library is loaded, called, taken back and unloaded; memory and mappings stay as they
+ * were.
  *
  * build: variants=gcc-O2,clang-O2 limit=240
  *
@@ -103,8 +104,8 @@ int main(void)
 	cycles(setting("CYCLES", CYCLES));
 	after = use_now();
 	if (getenv("UNLOADING_SHOW") != NULL)
-		fprintf(stderr, "%ld mappings, %ld kB; then %ld, %ld kB; kept %u times\n", before.mappings, before.resident,
-		        after.mappings, after.resident, kept);
+		fprintf(stderr, "%ld mappings, %ld kB; then %ld, %ld kB; kept %u times\n", before.mappings,
+		        before.resident, after.mappings, after.resident, kept);
 	if (after.mappings > before.mappings + 6)
 		FAIL("%ld mappings became %ld", before.mappings, after.mappings);
 	if (after.resident > before.resident + 512)

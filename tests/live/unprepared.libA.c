@@ -1,5 +1,5 @@
-/* A library without symbols, whose functions go on elsewhere by a jump: in a function that may as well be a part of it, and
- * through a pointer, so that it cannot be seen where.
+/* A library without symbols, whose functions go on elsewhere by a jump: in a function that may as well be a part of it,
+ * and through a pointer, so that it cannot be seen where.
  *
  * build: cflags=-O2 ldflags=-Wl,-s
  */

@@ -342,7 +342,8 @@ static void calling_thread(void)
 
 /* -- A program that rewrites its own text -------------------------------------------------------------------- */
 
-/* It returns a constant among its code: mov $0, %eax; ret, or what loads it there, among the marked functions; the program writes the constant, which is aligned. */
+/* It returns a constant among its code: mov $0, %eax; ret, or what loads it there, among the marked functions; the
+ * program writes the constant, which is aligned. */
 int rewritten(void);
 extern atomic_int rewritten_constant;
 #if defined(__x86_64__)

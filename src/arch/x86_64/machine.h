@@ -71,8 +71,8 @@ static inline void hp_arch_serialise(void)
 	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d) : : "memory");
 }
 
-/* How libc hides function pointers in memory (setjmp, atexit): turned left by *ret_turn bits and xor-ed with *ret_guard.
- * False where it does not, or where that is not known. */
+/* How libc hides function pointers in memory (setjmp, atexit): turned left by *ret_turn bits and xor-ed with
+ * *ret_guard. False where it does not, or where that is not known. */
 static inline bool hp_arch_pointer_guard(uintptr_t *ret_guard, unsigned *ret_turn)
 {
 #if defined(__GLIBC__) /* sysdeps/unix/sysv/linux/x86_64/pointer_guard.h */

@@ -80,8 +80,8 @@ bool hp_arch_regs_leave_entry(struct hp_regs *regs, hp_cfi_read read, void *arg)
 	return true;
 }
 
-/* mov $15,%rax; syscall: glibc's and musl's restorer, and the one that debuggers look for. The handler has returned to it,
- * so the stack pointer is at the context: the frame without its first word, the restorer's address. */
+/* mov $15,%rax; syscall: glibc's and musl's restorer, and the one that debuggers look for. The handler has returned to
+ * it, so the stack pointer is at the context: the frame without its first word, the restorer's address. */
 bool hp_arch_regs_leave_signal(struct hp_regs *regs, hp_cfi_read read, void *arg)
 {
 	static const uint8_t restorer[8] = {0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00, 0x0f};
