@@ -124,13 +124,6 @@ void hp_breakpoint_end(bool all_have_answered)
 	hp_survey_close(survey);
 }
 
-void hp_breakpoint_reset(void)
-{
-	trapping = 0;
-	if (installed)
-		uninstall();
-}
-
 /* -- Who stands in the way ------------------------------------------------------------------------------------------
  */
 
@@ -403,14 +396,67 @@ int hp_breakpoint_redirect(struct hp_site *const *sites, size_t n, struct hp_tex
 	return error;
 }
 
-void hp_breakpoint_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
+/* Sites whose jump could not be taken back yet, chained by next_unclean; any later operation tries again. */
+static struct hp_site *left;
+
+static void leave(struct hp_site *site)
+{
+	if (site->unclean)
+		return;
+	site->unclean = true;
+	site->next_unclean = left;
+	left = site;
+}
+
+/* Those that were taken back, or have layers again, leave the list; how many remain. */
+static size_t sweep_left(void)
+{
+	size_t n = 0;
+	for (struct hp_site **at = &left; *at;) {
+		struct hp_site *site = *at;
+		if (wants_undo(site)) {
+			at = &site->next_unclean;
+			n++;
+		} else {
+			*at = site->next_unclean;
+			site->unclean = false;
+		}
+	}
+	return n;
+}
+
+static void undo_left(struct hp_site *const *sites, size_t n, struct hp_text *text)
 {
 	struct protocol p = {.text = text, .deadline = hp_now() + 20 * (uint64_t)MS, .wait = true};
 	struct hp_err ignored;
-	if (!any(sites, n, wants_undo))
-		return;
 	if (protocol_begin(&p, sites, n, wants_undo, &ignored) == 0 && await_unblocked(&p))
 		take_back(&p);
 	traps_since = true;
 	protocol_end(&p);
+}
+
+void hp_breakpoint_undo(struct hp_site *const *sites, size_t n, struct hp_text *text)
+{
+	for (size_t i = 0; i < n; i++)
+		if (wants_undo(sites[i]))
+			leave(sites[i]);
+	size_t count = sweep_left();
+	struct hp_site **all = count ? calloc(count, sizeof(struct hp_site *)) : NULL;
+	if (!all)
+		return;
+	struct hp_site *site = left;
+	for (size_t i = 0; i < count; i++, site = site->next_unclean)
+		all[i] = site;
+	undo_left(all, count, text);
+	free((void *)all);
+	sweep_left();
+}
+
+/* Here, since it forgets the list. */
+void hp_breakpoint_reset(void)
+{
+	left = NULL;
+	trapping = 0;
+	if (installed)
+		uninstall();
 }

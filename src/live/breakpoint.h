@@ -25,7 +25,7 @@ int hp_breakpoint_redirect(struct hp_site *const *sites, size_t n, struct hp_tex
                            struct hp_err *err) HP_MUST_CHECK;
 
 /* Takes the jumps back where a site has no layers. Where that is not possible now they stay, and lead to the original,
- * until the next operation on the site. */
+ * until a later operation, on whatever site. */
 void hp_breakpoint_undo(struct hp_site *const *sites, size_t n, struct hp_text *text);
 
 /* Ends the operation: the handler goes once no trap can be under way to it. all_have_answered: every thread was asked

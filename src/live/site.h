@@ -57,7 +57,7 @@ struct hp_site {
 	_Atomic uint32_t gate_number;
 
 	uint32_t mark; /* of the operation at hand: its index + 1 */
-	bool unclean;  /* in the list of hp_sites_unclean */
+	bool unclean;  /* in the list of hp_sites_unclean, or of what breakpoint.c has left to undo */
 	struct hp_site *next_unclean;
 };
 

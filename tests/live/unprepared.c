@@ -335,6 +335,30 @@ static void refused_while_blocked(void *how, const char *reason)
 	CHECK_OK(hotpatch_restore(b_plain));
 }
 
+/* A jump that cannot be taken back, since that takes a breakpoint, leads to the original until any later operation. */
+static void undone_later(void)
+{
+	uint8_t before[8], now[8];
+	pthread_t thread;
+
+	memcpy(before, (const void *)(uintptr_t)b_plain, sizeof(before));
+	CHECK_OK(hotpatch_fn(b_plain, body, .unprepared = true));
+	thread = thread_start(blocks_trap, NULL);
+	take(&ready);
+	AWAIT(thread_state(blocking_id) == 'S');
+	CHECK_OK(hotpatch_restore(b_plain));
+	memcpy(now, (const void *)(uintptr_t)b_plain, sizeof(now));
+	CHECK(memcmp(before, now, sizeof(now)) != 0);
+	CHECK_INT(b_plain(3, 4), 12);
+	give(&go);
+	thread_join(thread);
+	CHECK_OK(hotpatch_fn(plain, body, .unprepared = true));
+	CHECK_OK(hotpatch_restore(plain));
+	memcpy(now, (const void *)(uintptr_t)b_plain, sizeof(now));
+	CHECK(memcmp(before, now, sizeof(now)) == 0);
+	CHECK_INT(b_plain(3, 4), 12);
+}
+
 static void nothing(int signo)
 {
 	(void)signo;
@@ -464,6 +488,7 @@ int main(void)
 	refused_while_blocked(NULL, "blocks SIGTRAP");
 	refused_while_blocked("ppoll", "may block SIGTRAP");
 	refused_under_debugger();
+	undone_later();
 	under_load();
 	return 0;
 }
