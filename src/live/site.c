@@ -515,16 +515,21 @@ int hp_sites_redirect(struct hp_site *const *sites, size_t n, struct hp_text *te
 	return error;
 }
 
+/* Bytes that are not ours any more are somebody else's; what could not be read (reader_flush) is all zero. */
 static int clear_prefix(struct hp_site *site, const uint8_t *code, void *text, struct hp_err *ignored)
 {
+	static const uint8_t unread[HP_PREFIX_MAX];
 	if (!site->redirected && site->tail_set)
 		undo_part(site, HP_TAIL, text);
-	if (!site->redirected && site->prefix_set && prefix_is(site, code, site->plan.new_prefix) &&
+	if (site->redirected || !site->prefix_set || prefix_is(site, code, unread))
+		return 0;
+	if (!prefix_is(site, code, site->plan.new_prefix) ||
 	    hp_text_write(text, prefix_address(site), site->plan.old_prefix, site->plan.prefix_len, ignored) == 0)
 		site->prefix_set = false;
 	return 0;
 }
 
+/* What could not be cleared waits for the next operation. */
 void hp_sites_clear_unclean(struct hp_text *text)
 {
 	struct hp_err ignored;
@@ -537,11 +542,18 @@ void hp_sites_clear_unclean(struct hp_text *text)
 		half |= site->tail_set;
 	if (half && hp_barrier_code(&ignored) != 0)
 		return;
-	for (; unclean; unclean = unclean->next_unclean) {
-		unclean->unclean = false;
-		reader_add(&reader, unclean, &ignored);
-	}
+	for (struct hp_site *site = unclean; site; site = site->next_unclean)
+		reader_add(&reader, site, &ignored);
 	reader_flush(&reader, &ignored);
+	for (struct hp_site **at = &unclean; *at;) {
+		struct hp_site *site = *at;
+		if (!site->redirected && (site->prefix_set || site->tail_set)) {
+			at = &site->next_unclean;
+		} else {
+			site->unclean = false;
+			*at = site->next_unclean;
+		}
+	}
 }
 
 /* -- After fork -------------------------------------------------------------------------------------------------- */
