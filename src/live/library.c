@@ -439,7 +439,7 @@ static int load_as_patch(const char *path, const struct hotpatch_marks *marks, s
 		                  &applied->path, &session->err);
 	if (!error)
 		error = hp_patch_apply(patch, session);
-	if (patch && patch->applied) {
+	if (applied && patch && patch->applied) {
 		applied->patch = patch;
 		applied->next = all_applied;
 		all_applied = applied;

@@ -441,7 +441,7 @@ static int call_named(struct hp_tracee *tracee, const struct calls *calls, uint6
 
 static int start_agent(struct hp_tracee *tracee, const struct calls *calls, uint64_t handle, struct hp_err *err)
 {
-	uint64_t result, report, message = 0;
+	uint64_t result = 0, report = 0, message = 0;
 	char said[768];
 	int error = call_named(tracee, calls, handle, "hotpatch_serve_with", &result, err);
 	if (error || (int)result == 0)
@@ -505,7 +505,7 @@ static int stop_and_load(const struct choice *choice, const struct calls *calls,
 	struct timespec from, to;
 	sigset_t all, before;
 	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &before);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int error = choose(choice, &tracee, err);
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	if (!error) {
@@ -516,7 +516,7 @@ static int stop_and_load(const struct choice *choice, const struct calls *calls,
 	}
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	attached->stopped = (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6;
-	sigprocmask(SIG_SETMASK, &before, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return error;
 }
 
