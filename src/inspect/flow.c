@@ -101,8 +101,8 @@ static bool is_indirect_jump(const ZydisDecodedInstruction *in)
 
 /* -- The instructions under the jump ------------------------------------------------------------------------------- */
 
-/* Control does not come behind these, or not as it does elsewhere. With an address-size prefix an operand relative to the
- * instruction's end is cut to 32 bits (Intel SDM volume 2, section 2.2.1.6): elsewhere it is another one. */
+/* Control does not come behind these, or not as it does elsewhere. With an address-size prefix an operand relative to
+ * the instruction's end is cut to 32 bits (Intel SDM volume 2, section 2.2.1.6): elsewhere it is another one. */
 static const char *why_not(const ZydisDecodedInstruction *in)
 {
 	if (is_relative(in) && in->address_width != 64)

@@ -75,10 +75,11 @@ static int learn(const struct hp_flow *flow, struct hp_range all, struct hp_err 
 	for (size_t i = 0; i < flow->n_text; i++)
 		if (!note_range(flow, &flow->text[i])) {
 			hp_targets_forget();
-			return hp_err_set(err, HOTPATCH_ENOTPREPARED,
-			                  "'%s' is not prepared for patching, and cannot be patched as it is: not all code "
-			                  "of its image can be read",
-			                  flow->name);
+			return hp_err_set(
+				err, HOTPATCH_ENOTPREPARED,
+				"'%s' is not prepared for patching, and cannot be patched as it is: not all code "
+				"of its image can be read",
+				flow->name);
 		}
 	return 0;
 }
