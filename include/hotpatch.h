@@ -75,7 +75,7 @@ struct hotpatch_frame {
 
 /* A thread that stands in the way. */
 struct hotpatch_blocker {
-	int thread;           /* thread id */
+	int thread;           /* thread id; 0: none is in the frame, it is suspended (a coroutine's) */
 	const char *name;     /* of the thread */
 	const char *function; /* the old definition it is, or may be, in; "" where that is not known */
 	const char *reason;   /* "is in", "may be in", "blocks the signal", ... */
@@ -114,6 +114,9 @@ struct hotpatch_options {
 	unsigned stall_ms;   /* longest a caller is held in one attempt; 0: 100 */
 	bool unchecked;      /* do not compare types of old and new (libraries only) */
 	bool unprepared;     /* also a function that is not prepared: a jump is written over its first instructions */
+	bool scan_memory;    /* once no thread is in an old definition, search all writable memory for return addresses
+	                      * into one, while all threads are held, at most stall_ms: for coroutines whose stacks are
+	                      * not announced (hotpatch_stack_add). A word that looks like one stands in the way */
 };
 
 /* -- Marks --------------------------------------------------------------------------------------------------- */
@@ -533,7 +536,7 @@ template <class F> inline void hotpatch_the_new_body_must_have_the_same_type_(F 
 #define HOTPATCH_SET_4_(a, b, c, d) HOTPATCH_SET_3_(a, b, c) hotpatch_options_ d;
 #define HOTPATCH_WITH_(...)                                                                                            \
 	struct hotpatch_options hotpatch_options_ =                                                                    \
-		{sizeof(struct hotpatch_options), HOTPATCH_WAIT, 0, 0, false, false};                                  \
+		{sizeof(struct hotpatch_options), HOTPATCH_WAIT, 0, 0, false, false, false};                           \
 	__VA_ARGS__
 #define HOTPATCH_CALL_(set, call) ([&]() -> int { HOTPATCH_WITH_(set) return call; }())
 /* Picks by the number of arguments; `fixed` of them are not options. */

@@ -77,6 +77,7 @@ calls() {
 			hotpatch_original(nothing)();
 			r += hotpatch_replace(p, add, add2);
 			r += hotpatch_replace(p, add, add2, .unprepared = true);
+			r += hotpatch_apply(p, .scan_memory = true);
 			r += hotpatch_replace_closure(p, add, with_context, context, destroy);
 			r += hotpatch_on(p, HOTPATCH_PRE_APPLY, veto, NULL);
 			r += hotpatch_for_each(each, NULL);

@@ -54,7 +54,7 @@ for path in src/*/; do
 	while read -r place; do
 		pairs=$(find "$place" -maxdepth 1 -type f \( -name '*.[chS]' \) | sed 's/\.[chS]$//' | grep -v '/cmd_' | sort -u | wc -l)
 		most=12
-		[[ $folder == live ]] && most=19 # ARCHITECTURE.md says why
+		[[ $folder == live ]] && most=23 # ARCHITECTURE.md says why
 		[[ $folder == base ]] && most=13
 		((pairs <= most)) || fail "$place: $pairs file pairs, at most $most"
 	done < <(find "$path" -type d)

@@ -16,7 +16,7 @@ enum { BLOCKERS_MAX = 32, MESSAGE_FRAMES = 6 };
 struct frames {
 	struct hotpatch_frame frames[HP_FRAMES_MAX];
 	struct hp_place places[HP_FRAMES_MAX];
-	char name[32], function[128];
+	char name[32], function[128], reason[192];
 };
 
 struct report {
@@ -137,15 +137,17 @@ static void add_blocker(struct report *report, const struct hp_obstacle *obstacl
 {
 	size_t i = report->error.n_blockers++;
 	struct frames *details = &report->details[i];
-	thread_name(obstacle->tid, details->name, sizeof(details->name));
+	if (obstacle->tid)
+		thread_name(obstacle->tid, details->name, sizeof(details->name));
 	snprintf(details->function, sizeof(details->function), "%s", obstacle->function);
+	snprintf(details->reason, sizeof(details->reason), "%s", obstacle->reason);
 	name_frames(obstacle, details);
 	size_t own = obstacle->is_self ? count_own_frames(details, obstacle->n_frames) : 0;
 	report->blockers[i] = (struct hotpatch_blocker){
 		.thread = obstacle->tid,
 		.name = details->name,
 		.function = details->function,
-		.reason = obstacle->reason,
+		.reason = details->reason,
 		.n_frames = obstacle->n_frames - own,
 		.frames = details->frames + own,
 	};
@@ -165,9 +167,10 @@ static void append(struct report *report, const char *format, ...)
 /* ": thread 71 'worker' is in 'work' (read+0x10 < work+0x2f < serve+0x81)" */
 static void describe_blocker(struct report *report, const struct hotpatch_blocker *blocker)
 {
-	append(report, "thread %d '%s' %s %s%s%s", blocker->thread, blocker->name, blocker->reason,
-	       *blocker->function ? "'" : "", *blocker->function ? blocker->function : "an old definition",
-	       *blocker->function ? "'" : "");
+	if (blocker->thread)
+		append(report, "thread %d '%s' ", blocker->thread, blocker->name);
+	append(report, "%s %s%s%s", blocker->reason, *blocker->function ? "'" : "",
+	       *blocker->function ? blocker->function : "an old definition", *blocker->function ? "'" : "");
 	for (size_t i = 0; i < blocker->n_frames && i < MESSAGE_FRAMES; i++) {
 		const struct hotpatch_frame *frame = &blocker->frames[i];
 		append(report, "%s", i ? " < " : " (");

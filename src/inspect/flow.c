@@ -101,9 +101,12 @@ static bool is_indirect_jump(const ZydisDecodedInstruction *in)
 
 /* -- The instructions under the jump ------------------------------------------------------------------------------- */
 
-/* Control does not come behind these, or not as it does elsewhere. */
+/* Control does not come behind these, or not as it does elsewhere. With an address-size prefix an operand relative to
+ * the instruction's end is cut to 32 bits (Intel SDM volume 2, section 2.2.1.6): elsewhere it is another one. */
 static const char *why_not(const ZydisDecodedInstruction *in)
 {
+	if (is_relative(in) && in->address_width != 64)
+		return "it begins with an operand of 32-bit address size, which cannot be moved";
 	switch (in->meta.category) {
 	case ZYDIS_CATEGORY_INTERRUPT:
 		return "it traps within the bytes the jump needs";
@@ -218,21 +221,30 @@ static bool is_entry_in_table(const struct hp_flow *flow, const uintptr_t *words
 	       (k + 1 < n && words[k + 1] > flow->jump && words[k + 1] < own->high);
 }
 
-/* Whether a 64-bit address in the image's data, as in tables of code that is not position-independent, leads there. */
+/* Whether a 64-bit address in the image, as in tables of code that is not position-independent, leads there. */
+static bool words_lead_in(const struct hp_flow *flow, const struct hp_range *range)
+{
+	uintptr_t words[512], at = (range->low + 7) & ~(uintptr_t)7, high = range->high & ~(uintptr_t)7;
+	for (; at < high; at += sizeof(words)) {
+		size_t n = high - at < sizeof(words) ? high - at : sizeof(words);
+		if (!flow->memory(at, words, n))
+			return true;
+		for (size_t k = 0; k < n / sizeof(*words); k++)
+			if (in_window(flow, words[k]) || is_entry_in_table(flow, words, k, n / sizeof(*words)))
+				return true;
+	}
+	return false;
+}
+
+/* Linkers that make no segment of its own for them (-z noseparate-code, lld --no-rosegment) put tables beside code. */
 static bool words_lead(const struct hp_flow *flow)
 {
-	uintptr_t words[512];
-	for (size_t i = 0; i < flow->n_data; i++) {
-		uintptr_t at = (flow->data[i].low + 7) & ~(uintptr_t)7, high = flow->data[i].high & ~(uintptr_t)7;
-		for (; at < high; at += sizeof(words)) {
-			size_t n = high - at < sizeof(words) ? high - at : sizeof(words);
-			if (!flow->memory(at, words, n))
-				return true;
-			for (size_t k = 0; k < n / sizeof(*words); k++)
-				if (in_window(flow, words[k]) || is_entry_in_table(flow, words, k, n / sizeof(*words)))
-					return true;
-		}
-	}
+	for (size_t i = 0; i < flow->n_data; i++)
+		if (words_lead_in(flow, &flow->data[i]))
+			return true;
+	for (size_t i = 0; i < flow->n_text; i++)
+		if (words_lead_in(flow, &flow->text[i]))
+			return true;
 	return false;
 }
 
@@ -347,6 +359,12 @@ static bool gap_leads(const struct hp_flow *flow, uintptr_t address)
 	uint8_t bytes[2] = {0};
 	flow->read(address, bytes, 1);
 	flow->read(address + 1, bytes + 1, 1);
+	uint8_t before = 0;
+	if (bytes[0] == 0xe0 && in_ranges(flow->text, flow->n_text, address - 1)) {
+		flow->read(address - 1, &before, 1); /* jmp *%rax, as in crt code, and no loopne */
+		if (before == 0xff)
+			return false;
+	}
 	bool branches = (bytes[0] & 0xf0) == 0x70 || bytes[0] == 0xeb || (bytes[0] & 0xfc) == 0xe0;
 	return branches && in_window(flow, address + 2 + (uintptr_t)(intptr_t)(int8_t)bytes[1]);
 }

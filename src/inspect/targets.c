@@ -19,10 +19,8 @@ void hp_targets_forget(void)
 /* E8, E9, 0F 80 to 0F 8F: call, jmp and conditional jumps with 32-bit displacements (Intel SDM volume 2). Prefixes do
  * not change where they lead. What hotpatch wrote leads out of the image, and hides nothing but instructions that lead
  * there too. */
-static void note_range(const struct hp_range *range)
+static void note_piece(uintptr_t base, const uint8_t *code, size_t size)
 {
-	const uint8_t *code = (const uint8_t *)range->low;
-	size_t size = range->high - range->low;
 	for (size_t i = 0; i + 5 <= size; i++) {
 		size_t operand = i + 1;
 		if (code[i] == 0x0f && (code[i + 1] & 0xf0) == 0x80)
@@ -33,10 +31,24 @@ static void note_range(const struct hp_range *range)
 			return;
 		int32_t offset;
 		memcpy(&offset, code + operand, sizeof(offset));
-		uintptr_t target = range->low + operand + 4 + (uintptr_t)(intptr_t)offset - known.low;
+		uintptr_t target = base + operand + 4 + (uintptr_t)(intptr_t)offset - known.low;
 		if (target < known.high - known.low)
 			known.bits[target / 8] |= (uint8_t)(1u << target % 8);
 	}
+}
+
+/* Read with care: pages of a file that was cut short are not there. False: some of it cannot be read. */
+static bool note_range(const struct hp_flow *flow, const struct hp_range *range)
+{
+	enum { PIECE = 4096, OVERLAP = 6 };
+	uint8_t code[PIECE + OVERLAP];
+	for (uintptr_t at = range->low; at < range->high; at += PIECE) {
+		size_t n = range->high - at < sizeof(code) ? range->high - at : sizeof(code);
+		if (!flow->memory(at, code, n))
+			return false;
+		note_piece(at, code, n);
+	}
+	return true;
 }
 
 static struct hp_range bounds(const struct hp_flow *flow)
@@ -61,7 +73,14 @@ static int learn(const struct hp_flow *flow, struct hp_range all, struct hp_err 
 	known.high = all.high;
 	known.generation = flow->generation;
 	for (size_t i = 0; i < flow->n_text; i++)
-		note_range(&flow->text[i]);
+		if (!note_range(flow, &flow->text[i])) {
+			hp_targets_forget();
+			return hp_err_set(
+				err, HOTPATCH_ENOTPREPARED,
+				"'%s' is not prepared for patching, and cannot be patched as it is: not all code "
+				"of its image can be read",
+				flow->name);
+		}
 	return 0;
 }
 

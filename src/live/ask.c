@@ -302,6 +302,8 @@ static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
 	case HP_ASK_HELD:
 		hp_thread_conclude(thread, hp_stack_walk(codes, &thread->regs, thread->top, &thread->walk));
 		thread->blocked = false;
+		if (thread->verdict == HP_VERDICT_OUT && atomic_load(&question.still))
+			return true; /* as if STILL */
 		atomic_store(&thread->ask, HP_ASK_RELEASED);
 		futex_wake(&thread->ask);
 		return true;
@@ -341,6 +343,8 @@ static void ask(const struct hp_threads *threads, struct hp_thread *thread, bool
 	thread->asks++;
 	if (mask == HP_MASK_KEEPS && everyone)
 		thread->verdict = HP_VERDICT_UNKNOWN;
+	if (mask == HP_MASK_KEEPS)
+		thread->rouse = false;
 	if (mask == HP_MASK_TAKES)
 		send_question(threads, thread);
 	else if (thread->walk.n_frames == 0) /* else it told where it is, and may still be in our handler */
@@ -352,6 +356,7 @@ static void expect(const struct hp_threads *threads, struct hp_thread *thread)
 {
 	thread->blocked = true;
 	thread->looks = 2;
+	thread->clock = hp_thread_clock(thread->tid);
 	if (hp_thread_is_gone(threads, thread->tid))
 		thread->verdict = HP_VERDICT_OUT;
 }
@@ -365,7 +370,7 @@ static void examine(struct hp_threads *threads, struct hp_thread *thread, const 
 	}
 	if (atomic_load(&thread->ask) == HP_ASK_RELEASED)
 		atomic_store(&thread->ask, HP_ASK_IDLE);
-	if (everyone)
+	if (everyone || thread->rouse)
 		expect(threads, thread);
 	else if (!(settled(thread) && thread->blocked && !hp_thread_has_run(thread)))
 		hp_threads_look(threads, thread, codes);
@@ -408,7 +413,7 @@ static struct count examine_all(struct hp_threads *threads, const struct hp_code
                                 const struct hp_patience *patience)
 {
 	struct count count = {.stuck = true};
-	if (patience->gated)
+	if (patience->gated && !patience->still) /* a handler may interrupt it there */
 		take_arrivals(threads);
 	for (size_t i = 0; i < threads->n; i++)
 		if (threads->v[i].verdict != HP_VERDICT_OUT)
@@ -451,6 +456,12 @@ bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const 
 			return false;
 		wait_for_answer(seen, began, now, patience->deadline, round);
 	}
+}
+
+bool hp_ask_is_still(const struct hp_thread *thread)
+{
+	uint32_t ask = atomic_load(&thread->ask);
+	return ask == HP_ASK_STILL || ask == HP_ASK_HELD;
 }
 
 bool hp_ask_covers(const struct hp_threads *first, const struct hp_threads *second)

@@ -1,7 +1,6 @@
 #include "live/proof.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -12,6 +11,7 @@
 #include "base/mapped.h"
 #include "base/readers.h"
 #include "live/ask.h"
+#include "live/stale.h"
 #include "live/survey.h"
 
 /* -- Keeping ----------------------------------------------------------------------------------------------------- */
@@ -65,17 +65,8 @@ static void skip(struct hp_proof *r, uintptr_t low, uintptr_t high)
  * function that it called) and are looked at. On a stack of which nothing is known only our own frames are left out. */
 static void skip_own_stack(struct hp_proof *r)
 {
-	pthread_attr_t attributes;
-	void *low = NULL;
-	size_t size = 0;
-	uintptr_t live = r->frame, here = (uintptr_t)__builtin_frame_address(0) - 65536;
-	if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
-		if (pthread_attr_getstack(&attributes, &low, &size) != 0)
-			low = NULL;
-		pthread_attr_destroy(&attributes);
-	}
-	bool known = low && live >= (uintptr_t)low && live - (uintptr_t)low < size;
-	skip(r, known ? (uintptr_t)low : here, live);
+	struct hp_span own = hp_stale_own(r->frame);
+	skip(r, own.low, own.high);
 }
 
 void hp_proof_skip_ours(struct hp_proof *r, const struct hp_session *session)
@@ -101,43 +92,10 @@ static int whose_stack(const struct hp_proof *r, const struct hp_hit *hit)
 	return 0;
 }
 
-/* Where the stack that libc gave the thread begins: its descriptor, which lies at the end of it, says so in two words,
- * base and size (glibc, nptl/descr.h: stackblock). 0 where they are not found. The first thread's mapping is all stack.
- */
-static uintptr_t stack_low(const struct hp_thread *thread, const struct hp_hit *hit)
-{
-	enum { AROUND = 2048, AT_END = 16384 };
-	if (strcmp(hit->place, "[stack]") == 0)
-		return hit->mapping.low;
-	const uintptr_t *at = (const uintptr_t *)(thread->top - AROUND);
-	const uintptr_t *end = (const uintptr_t *)(thread->top + AROUND);
-	if ((uintptr_t)at < hit->mapping.low)
-		return 0;
-	for (; at + 2 <= end && (uintptr_t)(at + 2) <= hit->mapping.high; at++)
-		if (at[0] && at[0] < thread->live && at[1] > thread->top - at[0] &&
-		    at[1] - (thread->top - at[0]) < AT_END)
-			return at[0];
-	return 0;
-}
-
-/* Whether the word lies below what a held thread was interrupted in, on its stack: nobody will read it. */
-static bool is_dead(const struct hp_proof *r, const struct hp_hit *hit)
-{
-	for (size_t i = 0; hit->readable && i < r->threads->n; i++) {
-		const struct hp_thread *thread = &r->threads->v[i];
-		if (hit->address < thread->live && thread->live < hit->mapping.high && thread->live < thread->top &&
-		    thread->top < hit->mapping.high) {
-			uintptr_t low = stack_low(thread, hit);
-			return low && hit->address >= low;
-		}
-	}
-	return false;
-}
-
 /* Stacks are for the second search, when it is known where each begins. */
 static bool is_not_now(const struct hp_proof *r, const struct hp_hit *hit)
 {
-	return r->held ? is_dead(r, hit) : whose_stack(r, hit) != 0;
+	return r->held ? hp_stale_is(r->threads, hit) : whose_stack(r, hit) != 0;
 }
 
 static void keep_for(const struct hp_proof *r, struct hp_candidate *candidate, const struct hp_hit *hit)

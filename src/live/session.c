@@ -13,8 +13,9 @@
 #include "base/inspector.h"
 #include "base/mapped.h"
 #include "base/readers.h"
-#include "live/threads.h"
+#include "live/announced.h"
 #include "live/registry.h"
+#include "live/threads.h"
 
 /* -- Locks ------------------------------------------------------------------------------------------------------- */
 
@@ -81,13 +82,13 @@ static void before_fork(void)
 	hp_layers_lock();
 	hp_definitions_lock();
 	hp_landings_lock();
-	hp_stacks_lock();
+	hp_announced_lock();
 }
 
 /* The locks that are innermost, each alone, and that of the layers. */
 static void unlock_inner(void)
 {
-	hp_stacks_unlock();
+	hp_announced_unlock();
 	hp_landings_unlock();
 	hp_definitions_unlock();
 	hp_layers_unlock();
@@ -139,11 +140,14 @@ static int read_options(struct hp_session *session, const struct hotpatch_option
 	unsigned timeout = options.timeout_ms ? options.timeout_ms : TIMEOUT_MS;
 	session->unchecked = options.unchecked;
 	session->unprepared = options.unprepared;
+	if (options.scan_memory)
+		hp_report_forget(); /* its frames would be found */
 	session->request = (struct hp_request){
 		.mode = options.mode,
 		.deadline = hp_now() + (uint64_t)timeout * 1000000,
 		.stall = (uint64_t)(options.stall_ms ? options.stall_ms : STALL_MS) * 1000000,
 		.timeout_ms = timeout,
+		.scan_memory = options.scan_memory,
 	};
 	return 0;
 }

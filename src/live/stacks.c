@@ -16,6 +16,7 @@
 #include "code/near.h"
 #include "code/pun.h"
 #include "code/text.h"
+#include "live/announced.h"
 
 /* -- Code of interest -------------------------------------------------------------------------------------------- */
 
@@ -33,8 +34,8 @@ static int codes_add(struct hp_codes *codes, struct hp_code code, struct hp_err 
 	return 0;
 }
 
-/* A return address lies behind a call: never at the first byte; at the end only if the last instruction is a call, to a
- * function that does not return. */
+/* A return address lies behind a call, which takes two bytes at least; at the end only if the last instruction is a
+ * call, to a function that does not return. */
 int hp_codes_add_function(struct hp_codes *codes, uintptr_t low, uintptr_t high, bool entry_is_out, uint32_t owner,
                           struct hp_err *err)
 {
@@ -42,7 +43,7 @@ int hp_codes_add_function(struct hp_codes *codes, uintptr_t low, uintptr_t high,
 	struct hp_code code = {
 		.ip_low = low + entry_is_out,
 		.ip_high = high,
-		.word_low = low + 1,
+		.word_low = low + 1, /* the first is low + 2 */
 		.word_high = high + call_at_end,
 		.owner = owner,
 	};
@@ -51,7 +52,7 @@ int hp_codes_add_function(struct hp_codes *codes, uintptr_t low, uintptr_t high,
 
 int hp_codes_add_bytes(struct hp_codes *codes, uintptr_t low, uintptr_t high, uint32_t owner, struct hp_err *err)
 {
-	struct hp_code code = {.ip_low = low, .ip_high = high, .word_low = low, .word_high = high, .owner = owner};
+	struct hp_code code = {.ip_low = low, .ip_high = high, .word_low = low - 1, .word_high = high, .owner = owner};
 	return codes_add(codes, code, err);
 }
 
@@ -94,11 +95,17 @@ static const struct hp_code *find(const struct hp_codes *codes, uintptr_t addres
 	}
 	for (size_t i = low; i > 0 && low - i < 3; i--) {
 		const struct hp_code *code = &codes->v[i - 1];
-		if (as_word ? address >= code->word_low && address < code->word_high
+		if (as_word ? address > code->word_low && address < code->word_high
 		            : address >= code->ip_low && address < code->ip_high)
 			return code;
 	}
 	return NULL;
+}
+
+const struct hp_code *hp_stack_code_of(const struct hp_codes *codes, uintptr_t word)
+{
+	const struct hp_code *code = find(codes, word, true);
+	return code && code->owner != HP_OWNER_GATE ? code : NULL;
 }
 
 /* -- Reading a stack: a window, so that neighbouring words cost one system call ---------------------------------- */
@@ -169,46 +176,6 @@ void hp_stack_set_restorer(uintptr_t address)
 	atomic_store(&signal_mark, hp_arch_signal_mark(address));
 }
 
-/* Announced stacks: a table that only grows; an empty place has size 0. Base is set before size and cleared after it,
- * so that whoever sees a size sees its base. */
-struct announced {
-	_Atomic uintptr_t base;
-	_Atomic size_t size;
-};
-
-enum { ANNOUNCED_CHUNK = 64 };
-
-struct announced_chunk {
-	_Atomic(struct announced_chunk *) next;
-	struct announced stacks[ANNOUNCED_CHUNK];
-};
-
-static struct announced_chunk announced_first;
-static pthread_mutex_t announced_lock = PTHREAD_MUTEX_INITIALIZER; /* protects writing to the table */
-
-void hp_stacks_lock(void)
-{
-	pthread_mutex_lock(&announced_lock);
-}
-
-void hp_stacks_unlock(void)
-{
-	pthread_mutex_unlock(&announced_lock);
-}
-
-/* The end of the announced stack that holds sp, or 0. */
-static uintptr_t announced_end(uintptr_t sp)
-{
-	for (struct announced_chunk *chunk = &announced_first; chunk; chunk = atomic_load(&chunk->next))
-		for (size_t i = 0; i < ANNOUNCED_CHUNK; i++) {
-			size_t size = atomic_load(&chunk->stacks[i].size);
-			uintptr_t base = atomic_load(&chunk->stacks[i].base);
-			if (size && sp >= base && sp - base < size)
-				return base + size;
-		}
-	return 0;
-}
-
 /* The lowest readable address below top, in steps: how far a native stack may reach whose owner runs elsewhere. */
 static uintptr_t native_low(uintptr_t top)
 {
@@ -221,7 +188,7 @@ static uintptr_t native_low(uintptr_t top)
 
 /* -- Scan -------------------------------------------------------------------------------------------------------- */
 
-enum { STRETCH_MAX = 64 << 20, PENDING_MAX = 8 };
+enum { STRETCH_MAX = 64 << 20, PENDING_MAX = 8, GATE_DEPTH = 16 << 10 };
 
 /* Stacks still to be scanned, one found from the other. */
 struct scan {
@@ -231,6 +198,8 @@ struct scan {
 	} pending[PENDING_MAX];
 	size_t n, done;
 	bool overflow;
+	bool old_only; /* the gate's code does not count */
+	uintptr_t hit; /* the word that did */
 	struct window window;
 };
 
@@ -238,7 +207,7 @@ static void scan_begin(struct scan *s, const struct hp_codes *codes)
 {
 	s->codes = codes;
 	s->n = s->done = 0;
-	s->overflow = false;
+	s->overflow = s->old_only = false;
 }
 
 static void scan_add(struct scan *s, uintptr_t ip, uintptr_t sp)
@@ -254,6 +223,12 @@ static void scan_add(struct scan *s, uintptr_t ip, uintptr_t sp)
 	s->pending[s->n++].sp = sp;
 }
 
+static bool is_hit(const struct scan *s, uintptr_t address, bool as_word)
+{
+	const struct hp_code *code = find(s->codes, address, as_word);
+	return code && !(s->old_only && code->owner == HP_OWNER_GATE);
+}
+
 /* `at` holds the mark of a signal frame that lies, or lay, there. It is words[i] of the n that were read. */
 static bool signal_frame_hits(struct scan *s, uintptr_t at, const uintptr_t *words, size_t i, size_t n)
 {
@@ -267,7 +242,7 @@ static bool signal_frame_hits(struct scan *s, uintptr_t at, const uintptr_t *wor
 	}
 	if (!hp_arch_signal_frame(words, &ip, &sp))
 		return false;
-	if (find(s->codes, ip, false))
+	if (is_hit(s, ip, false))
 		return true;
 	if (sp < at || sp - at > 65536) /* nearer ones are interrupted frames of the same stretch */
 		scan_add(s, ip, sp & ~(sizeof(uintptr_t) - 1));
@@ -279,7 +254,8 @@ static bool words_hit(struct scan *s, uintptr_t base, const uintptr_t *words, si
 	uintptr_t low = s->codes->low, span = s->codes->high - low, mask = hp_code_mask();
 	uintptr_t mark = atomic_load(&signal_mark);
 	for (size_t i = 0; i < n; i++) {
-		if ((words[i] & mask) - low < span && find(s->codes, words[i] & mask, true))
+		s->hit = base + i * sizeof(uintptr_t);
+		if ((words[i] & mask) - low < span && is_hit(s, words[i] & mask, true))
 			return true;
 		if (words[i] == mark && mark && signal_frame_hits(s, base + i * sizeof(uintptr_t), words, i, n))
 			return true;
@@ -304,38 +280,49 @@ static bool stretch_hits(struct scan *s, uintptr_t sp, uintptr_t limit, uintptr_
 	return false;
 }
 
-static uintptr_t stretch_limit(uintptr_t sp, uintptr_t top)
+/* Where all memory is searched, an unknown stack is looked at as far as frames of the gate may reach. */
+static uintptr_t stretch_limit(const struct hp_codes *codes, uintptr_t sp, uintptr_t top)
 {
-	uintptr_t announced = announced_end(sp);
+	uintptr_t announced = hp_announced_end(sp);
 	if (announced)
 		return announced;
 	if (top && sp < top && top - sp < STRETCH_MAX)
 		return top;
-	return sp + STRETCH_MAX;
+	return sp + (codes->searched ? GATE_DEPTH : STRETCH_MAX);
 }
 
+static enum hp_answer scan(struct scan *s, const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top,
+                           const struct hp_stack_words *read)
+{
+	scan_begin(s, codes);
+	sp &= ~(sizeof(uintptr_t) - 1);
+	scan_add(s, ip, sp);
+	bool complete = false;
+	if (words_hit(s, sp, read->v, read->n))
+		return HP_MAYBE;
+	for (; s->done < s->n; s->done++) {
+		uintptr_t at = s->pending[s->done].sp, limit = stretch_limit(codes, at, top), end;
+		uintptr_t from = s->done == 0 ? at + read->n * sizeof(uintptr_t) : at;
+		if (find(codes, s->pending[s->done].ip, false) || stretch_hits(s, from, limit, &end))
+			return HP_MAYBE;
+		if (top ? at < top && end >= top : end < limit)
+			complete = true;
+		else if (top && !codes->searched &&
+		         limit == hp_announced_end(at)) /* a coroutine: its thread's own stack, as far as it may go */
+			scan_add(s, 0, native_low(top));
+	}
+	return (complete || codes->searched) && !s->overflow ? HP_OUT : HP_UNKNOWN;
+}
+
+/* The copies of words go: on a coroutine's stack a later search would find them. */
 enum hp_answer hp_stack_scan(const struct hp_codes *codes, uintptr_t ip, uintptr_t sp, uintptr_t top,
                              const struct hp_stack_words *read)
 {
 	struct scan s;
-	scan_begin(&s, codes);
-	sp &= ~(sizeof(uintptr_t) - 1);
-	scan_add(&s, ip, sp);
-	bool complete = false;
-	if (words_hit(&s, sp, read->v, read->n))
-		return HP_MAYBE;
-	for (; s.done < s.n; s.done++) {
-		uintptr_t at = s.pending[s.done].sp, limit = stretch_limit(at, top), end;
-		uintptr_t from = s.done == 0 ? at + read->n * sizeof(uintptr_t) : at;
-		if (find(codes, s.pending[s.done].ip, false) || stretch_hits(&s, from, limit, &end))
-			return HP_MAYBE;
-		if (top ? at < top && end >= top : end < limit)
-			complete = true;
-		else if (top &&
-		         limit == announced_end(at)) /* a coroutine: its thread's own stack, as far as it may go */
-			scan_add(&s, 0, native_low(top));
-	}
-	return complete && !s.overflow ? HP_OUT : HP_UNKNOWN;
+	enum hp_answer answer = scan(&s, codes, ip, sp, top, read);
+	memset(&s.window.words, 0, sizeof(s.window.words));
+	__asm__ volatile("" ::"r"(&s) : "memory");
+	return answer;
 }
 
 /* Whether the function at ip has stored its return address; not known where there are no tables for it. */
@@ -491,7 +478,7 @@ __attribute__((noinline)) static enum hp_answer walk_frames(const struct hp_code
 		else if (answer == HP_IN)
 			return HP_IN;
 		enum hp_cfi_step stepped = step(regs, &window);
-		if (stepped == HP_CFI_OUTERMOST && is_native(regs->value[HP_REG_SP], top))
+		if (stepped == HP_CFI_OUTERMOST && (codes->searched || is_native(regs->value[HP_REG_SP], top)))
 			return answer;
 		if (stepped != HP_CFI_STEPPED) {
 			*ret_lost = answer != HP_IN && i > 0;
@@ -522,63 +509,27 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 
 /* -- Announced stacks -------------------------------------------------------------------------------------------- */
 
-enum hp_answer hp_stack_scan_announced(const struct hp_codes *codes)
+struct announced_scan {
+	struct scan scan;
+	uintptr_t (*live)(uintptr_t base, size_t size, void *arg);
+	void *arg;
+};
+
+static bool announced_hits(uintptr_t base, size_t size, void *arg)
 {
-	struct scan s;
-	scan_begin(&s, codes);
-	for (struct announced_chunk *chunk = &announced_first; chunk; chunk = atomic_load(&chunk->next))
-		for (size_t i = 0; i < ANNOUNCED_CHUNK; i++) {
-			size_t size = atomic_load(&chunk->stacks[i].size);
-			uintptr_t base = atomic_load(&chunk->stacks[i].base), end;
-			if (size && stretch_hits(&s, base, base + size, &end))
-				return HP_MAYBE;
-		}
-	return HP_OUT;
+	struct announced_scan *s = arg;
+	uintptr_t end;
+	return stretch_hits(&s->scan, s->live(base, size, s->arg), base + size, &end);
 }
 
-static struct announced *announced_place(uintptr_t base)
+bool hp_stack_scan_announced(const struct hp_codes *codes, uintptr_t (*live)(uintptr_t base, size_t size, void *arg),
+                             void *arg, uintptr_t *ret_address)
 {
-	struct announced_chunk *chunk = &announced_first;
-	for (;; chunk = atomic_load(&chunk->next)) {
-		for (size_t i = 0; i < ANNOUNCED_CHUNK; i++)
-			if (base ? atomic_load(&chunk->stacks[i].size) && atomic_load(&chunk->stacks[i].base) == base
-			         : !atomic_load(&chunk->stacks[i].size))
-				return &chunk->stacks[i];
-		if (!atomic_load(&chunk->next))
-			break;
-	}
-	if (base)
-		return NULL;
-	struct announced_chunk *added = calloc(1, sizeof(*added));
-	atomic_store(&chunk->next, added);
-	return added ? &added->stacks[0] : NULL;
-}
-
-int hotpatch_stack_add(const void *base, size_t size)
-{
-	struct hp_err err;
-	if (!base || size < sizeof(uintptr_t) || (uintptr_t)base % sizeof(uintptr_t) != 0)
-		return hp_report(hp_err_set(&err, HOTPATCH_EINVAL,
-		                            "%zu bytes at %p are no stack: it must be aligned and not empty", size,
-		                            base),
-		                 &err);
-	pthread_mutex_lock(&announced_lock);
-	struct announced *place = announced_place(0);
-	if (place) {
-		atomic_store(&place->base, (uintptr_t)base);
-		atomic_store(&place->size, size & ~(sizeof(uintptr_t) - 1));
-	}
-	pthread_mutex_unlock(&announced_lock);
-	return place ? 0 : hp_report(hp_err_set(&err, HOTPATCH_ENOMEM, "no memory to note another stack"), &err);
-}
-
-int hotpatch_stack_remove(const void *base)
-{
-	struct hp_err err;
-	pthread_mutex_lock(&announced_lock);
-	struct announced *place = base ? announced_place((uintptr_t)base) : NULL;
-	if (place)
-		atomic_store(&place->size, 0);
-	pthread_mutex_unlock(&announced_lock);
-	return place ? 0 : hp_report(hp_err_set(&err, HOTPATCH_EINVAL, "no stack at %p was announced", base), &err);
+	struct announced_scan s = {.live = live, .arg = arg};
+	scan_begin(&s.scan, codes);
+	s.scan.old_only = true;
+	if (!hp_announced_any(announced_hits, &s))
+		return false;
+	*ret_address = s.scan.hit;
+	return true;
 }

@@ -34,16 +34,17 @@
 
 /* A stretch of code that somebody wants to know nobody is in. */
 struct hp_code {
-	uintptr_t ip_low, ip_high; /* instruction pointers inside: [ip_low, ip_high) */
-	uintptr_t word_low,
-		word_high; /* words on a stack that may be return addresses into it: [word_low, word_high) */
-	uint32_t owner;    /* whose code: for the caller */
+	uintptr_t ip_low, ip_high;     /* instruction pointers inside: [ip_low, ip_high) */
+	uintptr_t word_low, word_high; /* words that may be return addresses into it: (word_low, word_high), so that
+	                                * these two, left behind somewhere by a search, look like none */
+	uint32_t owner;                /* whose code: for the caller */
 };
 
 struct hp_codes {
 	struct hp_code *v; /* sorted by word_low after hp_codes_sort */
 	size_t n, capacity;
-	uintptr_t low, high; /* all words of interest lie in [low, high) */
+	uintptr_t low, high; /* all words of interest lie in (low, high) */
+	bool searched;       /* all memory is as well (suspended.h): what is not this stack's is not unknown */
 };
 
 #define HP_OWNER_GATE UINT32_MAX
@@ -107,11 +108,14 @@ enum hp_answer hp_stack_walk(const struct hp_codes *codes, const struct hp_regs 
 /* The address of the instructions a signal handler returns to, by which signal frames are found. */
 void hp_stack_set_restorer(uintptr_t address);
 
-/* Held across fork, so that the child's is free. */
-void hp_stacks_lock(void);
-void hp_stacks_unlock(void);
+/* The piece of old code that a return address may lead into, the gate's own apart; NULL: none. */
+const struct hp_code *hp_stack_code_of(const struct hp_codes *codes, uintptr_t word);
 
-/* Announced stacks are looked at whole: their switched-out owner's stack pointer is not known. */
-enum hp_answer hp_stack_scan_announced(const struct hp_codes *codes);
+/* Whether a word in an announced stack says that somebody is in old code; the first that does. Stacks are
+ * looked at whole, since their switched-out owner's stack pointer is not known; where it is, `live` says where the
+ * words begin that will be read again. The gate's own code does not count: who is in the gate is a thread, and is
+ * asked. */
+bool hp_stack_scan_announced(const struct hp_codes *codes, uintptr_t (*live)(uintptr_t base, size_t size, void *arg),
+                             void *arg, uintptr_t *ret_address);
 
 #endif

@@ -5,6 +5,9 @@
 #include <sys/syscall.h>
 
 #include "live/ask.h"
+#include "live/suspended.h"
+
+enum { STALL = 100000000 }; /* ns */
 
 /* The raw call: libc would leave its own two unblocked. What we call meanwhile may have a breakpoint at its entry. */
 void hp_signals_block(uint64_t *ret_mask)
@@ -47,17 +50,24 @@ int hp_survey_open(struct hp_codes *codes, struct hp_survey **ret_survey, struct
 
 bool hp_survey_ask(struct hp_survey *survey, uint64_t deadline, bool one_look)
 {
+	struct hp_suspended suspended = {.frame = (uintptr_t)__builtin_frame_address(0)};
+	struct hp_patience patience = {.deadline = deadline, .one_look = one_look};
+	struct hp_err ignored;
 	uint64_t mask;
 	bool clear = false;
+	if (hp_suspended_open(&suspended, &ignored) != 0)
+		return false;
 	hp_signals_block(&mask);
 	if (hp_threads_list(survey->threads)) {
 		hp_ask_begin(survey->threads, &survey->codes);
-		clear = hp_ask_all(survey->threads, &survey->codes,
-		                   &(struct hp_patience){.deadline = deadline, .one_look = one_look}) &&
-		        hp_stack_scan_announced(&survey->codes) == HP_OUT;
+		clear = hp_ask_all(survey->threads, &survey->codes, &patience) &&
+		        (!hp_suspended_matter(&suspended) ||
+		         hp_suspended_look(&suspended, survey->threads, &survey->codes, STALL, deadline) ==
+		                 HP_LOOK_CLEAR);
 		hp_ask_end(survey->threads);
 	}
 	hp_signals_restore(&mask);
+	hp_suspended_close(&suspended);
 	return clear;
 }
 

@@ -177,6 +177,11 @@ void hp_threads_close(void *memory)
 	spare_give(threads);
 }
 
+bool hp_threads_batch_holds(const struct hp_threads *threads, uintptr_t address)
+{
+	return address >= (uintptr_t)threads->batch && address < (uintptr_t)(threads->batch + 1);
+}
+
 struct entry { /* struct linux_dirent64, getdents(2) */
 	uint64_t inode;
 	int64_t offset; /* cppcheck-suppress unusedStructMember; the kernel's */
@@ -208,6 +213,8 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	if (!thread->top)
 		thread->top = hp_stack_top(tid, threads->pid);
 	thread->live = 0;
+	thread->moved = 0;
+	thread->rouse = false;
 	thread->polls = false;
 	thread->looks = 0;
 	thread->walk.n_frames = 0;
@@ -534,9 +541,12 @@ void hp_threads_look(struct hp_threads *threads, struct hp_thread *thread, const
 	thread->clock = hp_thread_clock(thread->tid);
 	switch (read_state(threads, thread->tid, &ip, &sp)) {
 	case STATE_BLOCKED:
-		if (hp_emulated()) /* those are the emulator's */
+		if (hp_emulated()) { /* those are the emulator's */
 			thread->looks++;
-		else if (ip == (uintptr_t)hp_gate_waiting)
+			break;
+		}
+		thread->live = sp;
+		if (ip == (uintptr_t)hp_gate_waiting)
 			look_at_gate(thread, codes, sp);
 		else
 			add_to_batch(threads, thread, codes, ip, sp);

@@ -43,16 +43,18 @@ enum hp_ask_state {
 struct hp_thread {
 	int tid;
 	enum hp_verdict verdict;
-	const char *reason;           /* for a blocker: what stands in the way */
-	bool blocked;                 /* in the kernel when the verdict was found */
-	bool polls;                   /* out because it is in hotpatch_poll: what it runs has not been left */
-	uint64_t clock;               /* CPU time then, ns: the same later means the same verdict */
-	uintptr_t top;                /* of its native stack */
-	uintptr_t live;               /* while it is STILL: where what it was interrupted in begins on its stack */
-	uint64_t inode;               /* of its folder in /proc */
-	unsigned looks;               /* times found running since last asked or read */
-	struct hp_walk walk;          /* if IN or UNKNOWN */
-	_Atomic uint32_t ask;         /* enum hp_ask_state; a futex */
+	const char *reason;   /* for a blocker: what stands in the way */
+	bool blocked;         /* in the kernel when the verdict was found */
+	bool polls;           /* out because it is in hotpatch_poll: what it runs has not been left */
+	uint64_t clock;       /* CPU time then, ns: the same later means the same verdict */
+	uintptr_t top;        /* of its native stack */
+	uintptr_t live;       /* where what it will go on with begins on its stack: while it is STILL, or asleep */
+	unsigned moved;       /* times it ran while all were to be still (suspended.h) */
+	bool rouse;           /* so it is asked by signal even asleep */
+	uint64_t inode;       /* of its folder in /proc */
+	unsigned looks;       /* times found running since last asked or read */
+	struct hp_walk walk;  /* if IN or UNKNOWN */
+	_Atomic uint32_t ask; /* enum hp_ask_state; a futex */
 	_Atomic uint32_t volunteered; /* number of the question it has looked at unasked */
 	uint64_t asked;               /* when it was last asked, ns */
 	unsigned asks;                /* how often */
@@ -107,6 +109,9 @@ bool hp_threads_any_polls(const struct hp_threads *threads);
 
 /* Turns the answer of a walk into a verdict. */
 void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer);
+
+/* Whether the address lies in the list's copies of stacks. */
+bool hp_threads_batch_holds(const struct hp_threads *threads, uintptr_t address);
 
 /* CPU time of a thread in ns, 0 when it is gone; another each time where the system does not tell. */
 uint64_t hp_thread_clock(int tid);

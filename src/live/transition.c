@@ -37,7 +37,9 @@
 #include "live/ask.h"
 #include "live/breakpoint.h"
 #include "live/gate.h"
+#include "live/replaced.h"
 #include "live/survey.h"
+#include "live/suspended.h"
 
 enum { MS = 1000000 }; /* in ns */
 
@@ -52,6 +54,9 @@ struct transition {
 	struct hp_codes codes;  /* old definitions, and the gate's own code */
 	struct hp_text text;
 	struct hp_threads *threads; /* of the attempt at hand */
+	struct hp_suspended suspended;
+	bool in_doubt, found; /* whether anything is suspended in the way; what it is, is known */
+	uint64_t looked;      /* how long the last look for such took, ns */
 };
 
 /* What a child of fork has to undo, and the lock under which it is done with. */
@@ -69,73 +74,6 @@ void hp_layers_unlock(void)
 }
 
 /* -- prepare: NEW -> READY --------------------------------------------------------------------------------------- */
-
-static int add_original(struct hp_codes *codes, const struct hp_site *site, uint32_t owner, struct hp_err *err)
-{
-	int error = hp_definition_add_code(&site->original, codes, owner, err);
-	if (!error && site->plan.guarded)
-		error = hp_codes_add_function(codes, site->cell.code + HP_CELL_BODY, site->cell.code + HP_CELL_BODY_END,
-		                              false, owner, err);
-	if (!error && site->copy)
-		error = hp_codes_add_function(codes, site->copy, site->copy + HP_COPY_CODE, false, owner, err);
-	return error;
-}
-
-static const struct hp_definition *incoming(const struct hp_change *change)
-{
-	return change->n_layers ? change->layers[change->n_layers - 1].definition : &change->site->original;
-}
-
-/* All that a thread may be in of what the change replaces. Code that the new definition shares is not looked for: a
- * function put in its own place runs on. */
-static int add_old_code(struct hp_codes *codes, const struct hp_change *change, uint32_t owner, struct hp_err *err)
-{
-	const struct hp_site *site = change->site;
-	static const struct hp_definition none;
-	const struct hp_definition *next = change->look_for_top ? &none : incoming(change);
-	int error = 0;
-	if (!change->keep_original && !hp_definition_same_code(&site->original, next))
-		error = add_original(codes, site, owner, err);
-	for (size_t i = change->kept; i < site->n_layers && !error; i++) {
-		const struct hp_definition *definition = site->layers[i].definition;
-		if (!definition->is_original && !hp_definition_same_code(definition, next))
-			error = hp_definition_add_code(definition, codes, owner, err);
-	}
-	for (const struct hp_definition *d = site->lingering; d && !error; d = d->next)
-		if (!hp_definition_same_code(d, next))
-			error = hp_definition_add_code(d, codes, owner, err);
-	return error;
-}
-
-static int add_prefix(struct hp_codes *codes, const struct hp_site *site, struct hp_err *err)
-{
-	uintptr_t at = site->entry + (uintptr_t)(intptr_t)site->plan.prefix_at;
-	return hp_codes_add_bytes(codes, at, at + 1, HP_OWNER_GATE, err);
-}
-
-static int add_landing(struct hp_codes *codes, const struct hp_site *site, struct hp_err *err)
-{
-	uintptr_t at = site->cell.code + HP_CELL_LANDING_READ;
-	return hp_codes_add_bytes(codes, at, at + 1, HP_OWNER_GATE, err);
-}
-
-/* Old definitions, the gate, and the prefixes that shall be cleared afterwards: a thread before one of those is, like
- * one in the gate, on its way to somewhere else. So is one in a landing that has read the slot already. */
-static int collect_code(struct transition *t, struct hp_err *err)
-{
-	int error = hp_gate_add_code(&t->codes, err);
-	for (size_t i = 0; i < t->n && !error; i++) {
-		error = add_old_code(&t->codes, &t->changes[i], (uint32_t)i, err);
-		if (!error && HP_CELL_LANDING_READ)
-			error = add_landing(&t->codes, t->sites[i], err);
-		if (!error && t->changes[i].n_layers == 0 && t->sites[i]->plan.prefix_len > 0)
-			error = add_prefix(&t->codes, t->sites[i], err);
-	}
-	for (const struct hp_site *site = hp_sites_unclean(); site && !error; site = site->next_unclean)
-		error = add_prefix(&t->codes, site, err);
-	hp_codes_sort(&t->codes);
-	return error;
-}
 
 /* Without it every stack is in doubt, and no entry's code can be checked: better said than guessed at. */
 static int check_reading(struct hp_err *err)
@@ -156,7 +94,8 @@ static int prepare(struct transition *t, struct hp_err *err)
 		t->sites[i] = t->changes[i].site;
 	int error = check_reading(err);
 	if (!error)
-		error = collect_code(t, err);
+		error = hp_replaced_collect(t->changes, t->n, &t->codes, err);
+	t->codes.searched = t->request->scan_memory;
 	if (!error && t->request->mode != HOTPATCH_FORCE)
 		error = hp_ask_prepare(err);
 	hp_gate_prepare();
@@ -168,7 +107,7 @@ static void transition_free(void *memory)
 	struct transition *t = memory;
 	hp_codes_free(&t->codes);
 	free(t->sites);
-	free(t);
+	hp_memory_forget(t, sizeof(*t)); /* what was found suspended */
 }
 
 /* -- The calling thread itself ----------------------------------------------------------------------------------- */
@@ -186,26 +125,65 @@ static bool self_is_active(struct transition *t)
 
 /* -- One attempt: READY -> GATED -> DRAINED, or back ------------------------------------------------------------- */
 
-/* Announced stacks belong to no thread: they are looked at when all threads are out. */
-static bool stacks_are_clear(struct transition *t)
+/* Words that name old code and are no return addresses. */
+static bool is_ours(const struct hp_hit *hit, void *arg)
 {
-	static const struct hp_walk nowhere;
-	if (hp_stack_scan_announced(&t->codes) == HP_OUT)
-		return true;
-	struct hp_wanted all = wanted(t);
-	hp_blockers_add(t->outcome, 0, "(a stack announced with hotpatch_stack_add) may be in", &nowhere, &all);
-	return false;
+	const struct transition *t = arg;
+	uint32_t owner = hp_stack_code_of(&t->codes, hit->value)->owner;
+	return hp_replaced_is_note(&t->changes[owner], hit) ||
+	       hit->address - (uintptr_t)t->outcome < sizeof(*t->outcome) || hit->address - (uintptr_t)t < sizeof(*t);
 }
 
+static int open_suspended(struct transition *t, struct hp_err *err)
+{
+	t->suspended = (struct hp_suspended){
+		.everywhere = t->request->scan_memory,
+		.frame = t->request->frame,
+		.is_ours = is_ours,
+		.arg = t,
+	};
+	return hp_suspended_open(&t->suspended, err);
+}
+
+/* Suspended frames belong to no thread: they are looked at when all threads are out, and still. */
+static bool nothing_is_suspended(struct transition *t, uint64_t deadline)
+{
+	if (!hp_suspended_matter(&t->suspended))
+		return true;
+	uint64_t began = hp_now();
+	enum hp_look look = hp_suspended_look(&t->suspended, t->threads, &t->codes, t->request->stall, deadline);
+	t->looked = hp_now() - began;
+	t->in_doubt = look != HP_LOOK_CLEAR;
+	t->found = look == HP_LOOK_FOUND;
+	return !t->in_doubt;
+}
+
+/* In the way was what no thread is in. */
+static void note_suspended(struct transition *t)
+{
+	struct hp_walk walk = {.owner = HP_OWNER_NONE};
+	const struct hp_code *code = hp_stack_code_of(&t->codes, t->suspended.value);
+	struct hp_wanted all = wanted(t);
+	if (code) {
+		walk.owner = code->owner;
+		walk.frames[walk.n_frames++] = t->suspended.value;
+	}
+	memcpy(t->outcome->suspended, t->suspended.reason, sizeof(t->outcome->suspended));
+	hp_blockers_add(t->outcome, 0, t->outcome->suspended, &walk, &all);
+}
+
+/* What an attempt needs: from here on nothing is allocated. */
 static int open_threads(struct transition *t, struct hp_err *err)
 {
-	return hp_threads_open(&t->threads, err);
+	int error = hp_threads_open(&t->threads, err);
+	return error ? error : open_suspended(t, err);
 }
 
 static void close_threads(struct transition *t)
 {
 	if (!t->threads)
 		return;
+	hp_suspended_close(&t->suspended);
 	hp_threads_close_files(t->threads);
 	hp_readers_retire(&t->threads->retired, hp_threads_close);
 	t->threads = NULL;
@@ -230,7 +208,7 @@ static void enlist(struct transition *t)
 {
 	uint32_t number = hp_gate_begin();
 	for (size_t i = 0; i < t->n; i++)
-		hp_gate_enlist(t->sites[i], number, incoming(&t->changes[i])->target);
+		hp_gate_enlist(t->sites[i], number, hp_replaced_by(&t->changes[i])->target);
 }
 
 /* The commit: stores, and a wake-up. */
@@ -266,12 +244,13 @@ static bool drain_and_decide(struct transition *t, uint64_t deadline)
 		if (!hp_ask_all(t->threads, &t->codes,
 		                &(struct hp_patience){.deadline = deadline, .one_look = one_look, .gated = true}))
 			return false;
-		if (!stacks_are_clear(t))
+		if (!nothing_is_suspended(t, deadline))
 			return false;
 		/* Its owner may be held at the gate, in a signal handler: so it is tried, not waited for. */
 		if (pthread_mutex_trylock(&layers_lock) != 0) {
 			if (hp_now() >= deadline)
 				return false;
+			hp_ask_again(t->threads); /* or in ours */
 			continue;
 		}
 		if (hp_gate_decide(passes))
@@ -293,6 +272,7 @@ static bool attempt(struct transition *t)
 	bool listed = hp_threads_list(t->threads), drained = false;
 	size_t known = t->outcome->n_obstacles;
 	t->outcome->n_obstacles = 0;
+	t->in_doubt = t->found = false;
 	if (listed) {
 		hp_ask_begin(t->threads, &t->codes);
 		drained = drain_and_decide(t, deadline);
@@ -305,7 +285,9 @@ static bool attempt(struct transition *t)
 	}
 	if (listed)
 		hp_ask_end(t->threads);
-	if (!drained && t->outcome->n_obstacles == 0)
+	if (!drained && t->found)
+		note_suspended(t);
+	else if (!drained)
 		note_obstacles(t, known);
 	hp_signals_restore(&mask);
 	return drained;
@@ -317,7 +299,7 @@ static void let_callers_on(struct transition *t)
 {
 	uint64_t began = hp_now(), now = began;
 	for (;;) {
-		bool running = t->threads->n == 0;
+		bool running = t->threads->n == 0 || t->in_doubt;
 		for (size_t i = 0; i < t->threads->n; i++) {
 			const struct hp_thread *thread = &t->threads->v[i];
 			if (thread->verdict == HP_VERDICT_OUT)
@@ -326,7 +308,7 @@ static void let_callers_on(struct transition *t)
 				return;
 			running |= !thread->blocked;
 		}
-		if (now >= t->request->deadline || (running && now - began > 10 * (uint64_t)MS))
+		if (now >= t->request->deadline || (running && now - began > 10 * (MS + t->looked)))
 			return;
 		struct timespec pause = {0, MS};
 		hp_syscall(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
@@ -379,6 +361,29 @@ static void switch_at_once(struct transition *t)
 	hp_signals_restore(&mask);
 }
 
+/* Threads go on while it is waited for others, and are still only for the look; the caller takes no signals then. True
+ * when the old definitions are left. Ends the question. */
+static bool await_left(struct transition *t, bool one_look)
+{
+	uint64_t mask, deadline = t->request->deadline;
+	struct hp_patience patience = {.deadline = deadline, .one_look = one_look};
+	for (;;) {
+		bool left = hp_ask_all(t->threads, &t->codes, &patience), again = left;
+		hp_signals_block(&mask);
+		left = left && nothing_is_suspended(t, deadline);
+		again = again && !left && !one_look && hp_now() < deadline;
+		if (again)
+			hp_ask_again(t->threads);
+		else
+			hp_ask_end(t->threads);
+		hp_signals_restore(&mask);
+		if (!again)
+			return left;
+		struct timespec pause = {0, (long)(t->looked < 20 * MS ? 5 * (MS + t->looked) : 100 * MS)};
+		hp_syscall(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
+	}
+}
+
 /* The change is live: a failure from here on means that it is not known whether everybody has left. */
 static bool wait_until_left(struct transition *t, bool self_active)
 {
@@ -388,13 +393,12 @@ static bool wait_until_left(struct transition *t, bool self_active)
 	bool listed = hp_threads_list(t->threads), left = false;
 	if (listed) {
 		hp_ask_begin(t->threads, &t->codes);
-		left = hp_ask_all(t->threads, &t->codes,
-		                  &(struct hp_patience){.deadline = t->request->deadline, .one_look = self_active}) &&
-		       !self_active && stacks_are_clear(t);
-		hp_ask_end(t->threads);
+		left = await_left(t, self_active) && !self_active;
 	}
 	t->outcome->drained = left && !hp_threads_any_polls(t->threads);
-	if (!left)
+	if (!left && t->found)
+		note_suspended(t);
+	else if (!left)
 		note_obstacles(t, 0);
 	return left;
 }
@@ -461,13 +465,11 @@ static void clear_prefixes(struct transition *t)
 {
 	struct hp_codes codes = {0};
 	struct hp_err ignored;
-	int error = 0;
 	/* On a busy machine a running thread may not get to answer for long; who has no time leaves the bytes. */
 	uint64_t patience = (t->request->mode == HOTPATCH_TRY ? 100 : 1000) * (uint64_t)MS;
 	if (!hp_sites_unclean())
 		return;
-	for (struct hp_site *site = hp_sites_unclean(); site && !error; site = site->next_unclean)
-		error = add_prefix(&codes, site, &ignored);
+	int error = hp_replaced_add_unclean(&codes, &ignored);
 	hp_codes_sort(&codes);
 	if (!error && (t->outcome->live ? all_are_seen_out(t, &codes) : nobody_is_in(&codes, patience, NULL)))
 		hp_sites_clear_unclean(&t->text);

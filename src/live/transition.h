@@ -19,6 +19,7 @@ struct hp_request {
 	uint64_t deadline;         /* CLOCK_MONOTONIC, ns */
 	uint64_t stall;            /* longest a caller is held in one attempt, ns */
 	unsigned timeout_ms;       /* for the sentence */
+	bool scan_memory;          /* for return addresses, once all threads are out: suspended.h */
 	uintptr_t frame;           /* of the function that the program called; below it are our own frames */
 	void (*commit)(void *arg); /* or NULL: done with the change, while nobody is in old or new definitions (WAIT,
 	                            * TRY), callers are held and this thread takes no signals */
