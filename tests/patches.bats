@@ -145,7 +145,6 @@ code() {
 	expect text 2 '7 several' 1
 	run "$hotpatch" apply "$patches/fix.hp" --json "${pids[@]}"
 	[[ $status = 2 ]]
-	python3 - "${pids[@]}" <<<"$output" 2>/dev/null || echo "$output" | grep -c '"status": "done"' | grep -qx 2
 	[[ $(grep -c '"status": "done"' <<<"$output") = 2 && $(grep -c '"status": "refused"' <<<"$output") = 2 ]]
 	expect text 2 '5 a few' 0
 	expect text 2 '5 a few' 1
