@@ -250,7 +250,8 @@ static bool words_lead(const struct hp_flow *flow)
 
 /* What the decoding of a function found. */
 struct findings {
-	bool into_window, to_entry, indirect, undecoded, by_table;
+	bool into_window, to_entry, undecoded, by_table;
+	bool indirect, own_address; /* a jump through a register or word; an address in the function's own code */
 	struct exits {
 		uintptr_t *v; /* NULL where nobody asks */
 		size_t n, max;
@@ -275,6 +276,19 @@ static void note_exit(const struct hp_flow *flow, const ZydisDecodedInstruction 
 		exits->hidden = true;
 }
 
+/* Whether it makes an address in the function's own code: of a label, as for computed goto. A table of distances
+ * between labels need not lie where the address is that they are added to, so it cannot be followed. */
+static bool makes_own_address(const struct hp_flow *flow, const ZydisDecodedInstruction *in, uintptr_t address)
+{
+	if (in->mnemonic == ZYDIS_MNEMONIC_LEA && is_relative(in))
+		return in_ranges(flow->parts, flow->n_parts, operand_target(in, address));
+	for (int i = 0; i < 2; i++)
+		if (!in->raw.imm[i].is_relative && in->raw.imm[i].size >= 32 &&
+		    in_ranges(flow->parts, flow->n_parts, in->raw.imm[i].value.u))
+			return true;
+	return false;
+}
+
 static void note_instruction(const struct hp_flow *flow, const ZydisDecodedInstruction *in, uintptr_t address,
                              struct findings *found)
 {
@@ -285,6 +299,7 @@ static void note_instruction(const struct hp_flow *flow, const ZydisDecodedInstr
 		found->to_entry |= !calls && is_entry(flow, target);
 	}
 	found->indirect |= is_indirect_jump(in);
+	found->own_address |= makes_own_address(flow, in, address);
 	if (found->exits.v)
 		note_exit(flow, in, branch_target(in, address), &found->exits);
 	if (in->mnemonic == ZYDIS_MNEMONIC_LEA && is_relative(in))
@@ -333,6 +348,8 @@ static int check_function(const struct hp_flow *flow, struct hp_err *err)
 		return refuse(flow, err, "not all of its code can be decoded");
 	if (found.to_entry)
 		return refuse(flow, err, "it jumps to its own entry");
+	if (found.indirect && found.own_address)
+		return refuse(flow, err, "it jumps to addresses that it computes from labels of its own");
 	if (found.into_window || found.by_table || (found.indirect && words_lead(flow)))
 		return refuse(flow, err, "it jumps into the bytes the jump needs, or to its own entry");
 	return 0;

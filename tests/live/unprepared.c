@@ -9,7 +9,7 @@
  * `hammered`); without the look at SIGTRAP (the process ends in `blocks_trap`); with the program's action not called
  * (`own_handler`); with the point of a pushed return address taken for the function's own (`hammered`, which then waits
  * for ever); without check_function's to_entry (`loop_to_entry` gives the new body's value); without hp_targets_lead
- * (`jumped_into` is accepted).
+ * (`jumped_into` is accepted); without makes_own_address (`labels_to_entry` is accepted).
  *
  * build: machine=x86_64
  * build: ldflags=-Wl,-z,now limit=120
@@ -76,6 +76,10 @@ FUNCTION(loop_to_entry, "dec %rdi\njg 9b\nmov %rsi, %rax\nret")
 ONE(".text", table_to_entry,
     "lea 1f(%rip), %rdx\nmovslq (%rdx,%rdi,4), %rcx\nadd %rdx, %rcx\nxor %edi, %edi\n"
     "notrack jmp *%rcx\n.pushsection .rodata\n.p2align 2\n1: .long 2f - 1b, 9b - 1b\n.popsection\n2: mov $1, %eax\nret")
+/* As of `static const int to[] = {&&a - &&b}; goto *(&&b + to[i]);`: the table is not where its base is. */
+ONE(".text", labels_to_entry,
+    "lea 1f(%rip), %rdx\nmovslq (%rdx,%rdi,4), %rcx\nlea 2f(%rip), %rdx\nadd %rdx, %rcx\nxor %edi, %edi\n"
+    "notrack jmp *%rcx\n.pushsection .rodata\n.p2align 2\n1: .long 0, 9b - 2f\n.popsection\n2: mov $1, %eax\nret")
 FUNCTION(counts, "jrcxz 1f\nmov $1, %eax\nret\n1: mov $2, %eax\nret")
 FUNCTION(in_use, "mov %rdi, %rax\nadd %rsi, %rax\nret")
 
@@ -168,6 +172,7 @@ static void refusals(void)
 	refused(too_short, 2, "shorter than a jump");
 	refused(loop_to_entry, 2, "jumps to its own entry");
 	refused(table_to_entry, 2, "or to its own entry");
+	refused(labels_to_entry, 2, "from labels of its own");
 	occupy(b_loop_to_entry);
 	refused(b_loop_to_entry, 2, "jumps to its own entry");
 	refused(counts, 2, "loop, jrcxz");
