@@ -194,6 +194,16 @@ code() {
 	refused 3 "nobody-is-called-so" apply "$shop/fix.hp" --name nobody-is-called-so
 }
 
+# flip N FILE: FILE with its byte N another one.
+flip() {
+	local byte
+	byte=$(od -An -tu1 -j "$1" -N 1 "$2")
+	head -c "$1" "$2"
+	# shellcheck disable=SC2059
+	printf "\\x$(printf %x $((byte ^ 255)))"
+	tail -c +$(($1 + 2)) "$2"
+}
+
 @test "a patch file that is cut short or damaged changes nothing" {
 	build gcc O2 pie
 	patch fix b/util >/dev/null
@@ -203,6 +213,10 @@ code() {
 	for ((n = 0; n < size; n += 97)); do
 		head -c "$n" "$shop/fix.hp" >"$BATS_TEST_TMPDIR/cut.hp"
 		refused 2 "" apply "$BATS_TEST_TMPDIR/cut.hp" "$pid"
+	done
+	for ((n = 50; n < size; n += 211)); do
+		flip "$n" "$shop/fix.hp" >"$BATS_TEST_TMPDIR/flipped.hp"
+		refused 2 "flipped.hp" apply "$BATS_TEST_TMPDIR/flipped.hp" "$pid"
 	done
 	expect b 1 2002
 	run "$hotpatch" list "$pid"

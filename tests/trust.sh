@@ -23,22 +23,24 @@ defines() {
 	[[ $other ]] && defines "tests/live/$other" "$2"
 }
 
+# A live test, else one of the whole or of a part: tests/NAME.bats, tests/test_NAME.c.
 check_test() {
 	local file=tests/live/${1%%:*} function=''
+	[[ -e $file ]] || file=tests/${1%%:*}
 	[[ $1 == *:* ]] && function=${1#*:}
 	((++named))
 	[[ -e $file ]] || {
 		fail "$table names $file, which is not there"
 		return
 	}
-	sed -n '1,/\*\//p' "$file" | grep -q 'Seen to fail' || fail "$file does not say how it was seen to fail"
+	sed -nE '1,/\*\/|^$/p' "$file" | grep -q 'Seen to fail' || fail "$file does not say how it was seen to fail"
 	[[ -z $function ]] || defines "$file" "$function" || fail "$file has no function '$function'"
 }
 
 rows=$(grep -E '^\| B[0-9]+ \|' "$table")
 while IFS='|' read -r _ behaviour clause tests seen limits; do
 	row="the row '${behaviour// /}:$clause'"
-	tokens=$(grep -oE '`[a-z_0-9]+\.(c|cc)(:[a-z_0-9]+)?`' <<<"$tests" | tr -d '`')
+	tokens=$(grep -oE '`[a-z_0-9]+\.(c|cc|bats)(:[a-z_0-9]+)?`' <<<"$tests" | tr -d '`')
 	[[ $limits ]] || fail "$row has too few cells"
 	if [[ $tests == *'not yet'* ]]; then
 		[[ -z ${tokens}${seen// /} ]] || fail "$row is not yet held, and claims a test"

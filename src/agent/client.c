@@ -17,6 +17,31 @@ static uint64_t now(void)
 	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
+/* -- Without memory -------------------------------------------------------------------------------------------------
+ *
+ * An answer to no request, from the stack: why the connection ends now. Whoever has asked learns that nothing was done.
+ */
+
+static void say_no_memory(int fd)
+{
+	uint8_t room[256];
+	struct hp_wire words = {.v = room, .capacity = sizeof(room)};
+	hp_wire_begin(&words, HP_WIRE_REPLY, 0);
+	hp_put(&words, (uint32_t)HOTPATCH_ENOMEM, 4);
+	hp_put(&words, 0, 1);
+	hp_put_str(&words, "the process has no memory left for a request of the agent's (RLIMIT_AS?)");
+	hp_put(&words, 0, 4);
+	if (hp_wire_end(&words))
+		(void)!send(fd, words.v, words.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Before anything is done for a request: that there is room to answer it. */
+static bool ready_answer(struct hp_client *client)
+{
+	hp_wire_begin(&client->out, 0, 0);
+	return !client->out.bad;
+}
+
 /* -- Coming and going -------------------------------------------------------------------------------------------- */
 
 static void make_room(struct hp_agent *agent)
@@ -34,6 +59,7 @@ void hp_client_add(struct hp_agent *agent, int fd)
 {
 	struct hp_client *client = calloc(1, sizeof(*client));
 	if (!client) {
+		say_no_memory(fd);
 		close(fd);
 		return;
 	}
@@ -102,7 +128,7 @@ static bool reserve(struct hp_client *client, size_t want)
 	return true;
 }
 
-enum progress { WAITING, WHOLE, GONE };
+enum progress { WAITING, WHOLE, STARVED, GONE };
 
 static enum progress read_frame(struct hp_client *client)
 {
@@ -111,7 +137,7 @@ static enum progress read_frame(struct hp_client *client)
 		if (want == 0 || (client->n_in >= HP_WIRE_HEADER && client->n_in == want))
 			return WHOLE;
 		if (!reserve(client, want))
-			return GONE;
+			return STARVED;
 		size_t room = client->in_capacity - client->n_in, rest = want - client->n_in;
 		ssize_t got = recv(client->fd, client->in + client->n_in, room < rest ? room : rest, MSG_DONTWAIT);
 		if (got > 0)
@@ -159,9 +185,15 @@ bool hp_client_serve(struct hp_agent *agent, struct hp_client *client, short eve
 		return false;
 	if (has_unsent(client))
 		return !(events & (POLLERR | POLLNVAL)); /* it may have closed its writing half only */
-	switch (read_frame(client)) {
+	enum progress progress = read_frame(client);
+	if (progress == WHOLE && !ready_answer(client))
+		progress = STARVED;
+	switch (progress) {
 	case WAITING:
 		return true;
+	case STARVED:
+		say_no_memory(client->fd);
+		return false;
 	case GONE:
 		return false;
 	default:

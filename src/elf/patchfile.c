@@ -353,6 +353,21 @@ static ssize_t read_fully(int fd, uint8_t *bytes, size_t room)
 	return (ssize_t)got;
 }
 
+/* What is sound by itself may still not be what was written: one byte of code is enough to crash a process. */
+static int check_digest(const struct hp_patchfile *file, struct hp_err *err)
+{
+	uint8_t hash[HP_HASH_SIZE];
+	if (file->digest) {
+		struct hp_mask digest = {(uint32_t)(file->digest - file->bytes), HP_HASH_SIZE};
+		hp_code_hash(file->bytes, file->size, &digest, 1, hash);
+	}
+	if (file->digest && memcmp(hash, file->digest, sizeof(hash)) == 0)
+		return 0;
+	return hp_err_set(err, HOTPATCH_ENOTELF,
+	                  "the patch file '%s' is damaged: its bytes are not those that were written; get it anew",
+	                  file->path);
+}
+
 int hp_patchfile_read(const char *path, struct hp_patchfile **ret_file, struct hp_err *err)
 {
 	struct stat status;
@@ -372,9 +387,16 @@ int hp_patchfile_read(const char *path, struct hp_patchfile **ret_file, struct h
 	else if ((size = read_fully(fd, bytes, (size_t)status.st_size)) < 0)
 		r = hp_err_system(err, HOTPATCH_ENOFILE, errno, "cannot read '%s'", path);
 	close(fd);
-	if (r == 0)
-		return parse_owned(bytes, (size_t)size, path, ret_file, err);
-	free(bytes);
+	if (r != 0) {
+		free(bytes);
+		return r;
+	}
+	struct hp_patchfile *file;
+	r = parse_owned(bytes, (size_t)size, path, &file, err);
+	if (r == 0 && (r = check_digest(file, err)) < 0)
+		hp_patchfile_free(file);
+	else if (r == 0)
+		*ret_file = file;
 	return r;
 }
 

@@ -4,8 +4,9 @@
  *                       ----> header, units, changes, bindings   (.note.hotpatch, checked)
  *
  * doc/format.md has it byte by byte. All that is read is checked before hp_patchfile_read returns: indexes lead
- * somewhere, offsets and sizes lie in their sections, relocation offsets lie in the section they are for. What they
- * mean for a process is the business of who links it. Nothing is mapped; the bytes are a private copy.
+ * somewhere, offsets and sizes lie in their sections, relocation offsets lie in the section they are for, and no byte
+ * is another than when the file was written (a digest of all of it). What they mean for a process is the business of
+ * who links it. Nothing is mapped; the bytes are a private copy.
  */
 #ifndef HP_ELF_PATCHFILE_H
 #define HP_ELF_PATCHFILE_H
@@ -152,14 +153,15 @@ struct hp_patchfile {
 	/* private */
 	uint8_t *bytes;
 	size_t size;
-	char *strings; /* NUL-terminated copies of what notes say */
+	const uint8_t *digest; /* in bytes; NULL: it has none */
+	char *strings;         /* NUL-terminated copies of what notes say */
 };
 
 /* HOTPATCH_ENOFILE where it cannot be read; HOTPATCH_ENOTELF where it is no patch file, is damaged, cut short, or of a
  * newer version. */
 int hp_patchfile_read(const char *path, struct hp_patchfile **ret_file, struct hp_err *err) HP_MUST_CHECK;
 
-/* The same of bytes in memory, which are copied; name is for sentences. */
+/* The same of bytes in memory, which are copied, but that the digest is not looked at; name is for sentences. */
 int hp_patchfile_parse(const uint8_t *bytes, size_t size, const char *name, struct hp_patchfile **ret_file,
                        struct hp_err *err) HP_MUST_CHECK;
 

@@ -265,13 +265,22 @@ static int read_message(struct notes *n)
 	return 0;
 }
 
+static int read_digest(struct notes *n)
+{
+	if (n->file->digest || n->in.end - n->in.at != HP_HASH_SIZE)
+		return damaged(n, "is not the one digest there is to be");
+	n->file->digest = n->in.at;
+	n->in.at = n->in.end;
+	return 0;
+}
+
 /* -- All of them ----------------------------------------------------------------------------------------------- */
 
 static int (*const readers[HP_NOTE_TYPES])(struct notes *n) = {
 	[HP_NOTE_HEADER] = read_header,     [HP_NOTE_TARGET] = read_target,     [HP_NOTE_UNIT] = read_unit,
 	[HP_NOTE_CHANGE] = read_change,     [HP_NOTE_BINDING] = read_binding,   [HP_NOTE_DEFINE] = read_define,
 	[HP_NOTE_REINIT] = read_reinit,     [HP_NOTE_CALLBACK] = read_callback, [HP_NOTE_REQUIRES] = read_requires,
-	[HP_NOTE_REPLACES] = read_replaces, [HP_NOTE_MESSAGE] = read_message,
+	[HP_NOTE_REPLACES] = read_replaces, [HP_NOTE_MESSAGE] = read_message,   [HP_NOTE_DIGEST] = read_digest,
 };
 
 /* The next note's type and bytes: 1, 0 at the end, negative. */

@@ -24,6 +24,7 @@ struct hp_patchwriter {
 	struct row names, symbols, strings, notes;
 	size_t n_symbols, first_global;
 	size_t note; /* where the open note begins in notes; SIZE_MAX: none is open */
+	uint32_t notes_section;
 	bool failed;
 };
 
@@ -225,11 +226,20 @@ static void add_relocations(struct hp_patchwriter *w, uint32_t table)
 	}
 }
 
+/* The last note, with room for what is known when all else is written. */
+static void add_digest_note(struct hp_patchwriter *w)
+{
+	static const uint8_t room[HP_HASH_SIZE] = {0};
+	hp_patchwriter_note(w, HP_NOTE_DIGEST);
+	hp_patchwriter_bytes(w, room, sizeof(room));
+	end_note(w);
+}
+
 /* Notes, symbols and strings become sections. Returns the index of the section names. */
 static uint32_t add_tables(struct hp_patchwriter *w)
 {
-	end_note(w);
-	hp_patchwriter_section(w, HP_PATCH_NOTES, SHT_NOTE, 0, 4, w->notes.at, w->notes.size);
+	add_digest_note(w);
+	w->notes_section = hp_patchwriter_section(w, HP_PATCH_NOTES, SHT_NOTE, 0, 4, w->notes.at, w->notes.size);
 	uint32_t table = hp_patchwriter_section(w, ".symtab", SHT_SYMTAB, 0, 8, w->symbols.at, w->symbols.size);
 	uint32_t strings = hp_patchwriter_section(w, ".strtab", SHT_STRTAB, 0, 1, w->strings.at, w->strings.size);
 	if (w->failed)
@@ -265,6 +275,15 @@ static void put_sections(struct hp_patchwriter *w, struct row *file, Elf64_Ehdr 
 		memcpy(file->at, header, sizeof(*header));
 }
 
+static void put_digest(const struct hp_patchwriter *w, struct row *file)
+{
+	const Elf64_Shdr *notes = &w->sections[w->notes_section].header;
+	struct hp_mask digest = {(uint32_t)(notes->sh_offset + notes->sh_size - HP_HASH_SIZE), HP_HASH_SIZE};
+	uint8_t hash[HP_HASH_SIZE];
+	hp_code_hash(file->at, file->size, &digest, 1, hash);
+	memcpy(file->at + digest.offset, hash, sizeof(hash));
+}
+
 int hp_patchwriter_finish(struct hp_patchwriter *w, uint8_t **ret_bytes, size_t *ret_size, struct hp_err *err)
 {
 	struct row file = {0};
@@ -289,6 +308,7 @@ int hp_patchwriter_finish(struct hp_patchwriter *w, uint8_t **ret_bytes, size_t 
 		free(file.at);
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the patch file");
 	}
+	put_digest(w, &file);
 	*ret_bytes = file.at;
 	*ret_size = file.size;
 	return 0;

@@ -285,7 +285,9 @@ static void send_question(const struct hp_threads *threads, struct hp_thread *th
 		return;
 	siginfo_t info = make_info((uint32_t)(thread - threads->v));
 	atomic_store(&thread->ask, HP_ASK_SENT);
-	if (hp_syscall(SYS_rt_tgsigqueueinfo, info.si_pid, thread->tid, hp_ask_signal(), (long)&info, 0, 0) != 0)
+	long error = hp_syscall(SYS_rt_tgsigqueueinfo, info.si_pid, thread->tid, hp_ask_signal(), (long)&info, 0, 0);
+	thread->unsent = error == -ESRCH ? 0 : (int)-error;
+	if (error)
 		atomic_store(&thread->ask, HP_ASK_IDLE);
 }
 

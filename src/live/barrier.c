@@ -24,7 +24,9 @@ static void append_thread(char *list, size_t size, const struct hp_thread *threa
 	}
 	bool keeps = thread->verdict == HP_VERDICT_UNKNOWN;
 	snprintf(list + used, size - used, "%sthread %d '%s' %s", first ? "" : ", ", thread->tid, name,
-	         keeps ? "blocks it or waits for it" : "has not answered");
+	         keeps            ? "blocks it or waits for it"
+	         : thread->unsent ? "cannot be sent it"
+	                          : "has not answered");
 }
 
 static int refuse(const struct hp_threads *threads, struct hp_err *err)

@@ -1,5 +1,6 @@
 #include "live/blockers.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -25,11 +26,21 @@ void hp_blockers_add(struct hp_outcome *outcome, int tid, const char *reason, co
 	};
 }
 
+/* Of a thread that runs. Reasons live for ever. */
+static const char *why_silent(const struct hp_thread *thread)
+{
+	if (thread->unsent == EAGAIN)
+		return "runs, cannot be asked (too many signals are queued: RLIMIT_SIGPENDING) and may be in";
+	if (thread->unsent)
+		return "runs, cannot be asked (the system refuses queued signals) and may be in";
+	return "runs, has not answered and may be in";
+}
+
 void hp_blockers_note(struct hp_outcome *outcome, const struct hp_threads *threads, const struct hp_wanted *wanted)
 {
 	for (size_t i = 0; i < threads->n; i++) {
 		const struct hp_thread *thread = &threads->v[i];
-		const char *reason = *thread->reason ? thread->reason : "runs, has not answered and may be in";
+		const char *reason = *thread->reason ? thread->reason : why_silent(thread);
 		if (thread->verdict != HP_VERDICT_OUT)
 			hp_blockers_add(outcome, thread->tid, reason, &thread->walk, wanted);
 	}

@@ -267,7 +267,9 @@ static void keep_for_thread(struct hp_proof *r)
 		char reason[160];
 		snprintf(reason, sizeof(reason), "the registers of thread %d are not known: it %s signal %d",
 		         thread->tid,
-		         thread->verdict == HP_VERDICT_UNKNOWN ? "blocks or waits for" : "has not answered to",
+		         thread->verdict == HP_VERDICT_UNKNOWN ? "blocks or waits for"
+		         : thread->unsent                      ? "cannot be sent"
+		                                               : "has not answered to",
 		         hp_ask_signal());
 		for (size_t k = 0; k < r->n; k++)
 			if (!r->v[k].kept)

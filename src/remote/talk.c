@@ -235,6 +235,8 @@ static int send_all(struct hp_remote *remote, uint64_t deadline, struct hp_err *
 			sent += (size_t)n;
 			continue;
 		}
+		if (errno == EPIPE)
+			return 0; /* it may have said why before it closed */
 		if (errno != EAGAIN && errno != EINTR)
 			return gone(remote, err);
 		int error = wait_for(remote, POLLOUT, deadline, err);
@@ -283,9 +285,11 @@ static int receive(struct hp_remote *remote, uint16_t kind, uint64_t deadline, s
 	int error = receive_all(remote, bytes, sizeof(bytes), deadline, err);
 	if (error)
 		return error;
-	if (!hp_wire_header_read(bytes, &header) || header.serial != remote->serial ||
-	    header.kind != (kind | HP_WIRE_REPLY))
+	bool sound = hp_wire_header_read(bytes, &header);
+	bool last_words = sound && header.kind == HP_WIRE_REPLY && header.serial == 0; /* to no request: a failure */
+	if (!sound || (!last_words && (header.serial != remote->serial || header.kind != (kind | HP_WIRE_REPLY))))
 		return hp_talk_nonsense(remote, err);
+	remote->broken |= last_words;
 	free(remote->in);
 	remote->in = malloc(header.length + 1);
 	if (!remote->in) {

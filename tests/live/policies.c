@@ -250,7 +250,7 @@ int main(void)
 		{"membarrier refused", no_membarrier, 0, 0, ""}, /* threads are asked by signal instead */
 		{"membarrier unknown", no_membarrier_at_all, 0, 0, ""},
 		{"membarrier and queued signals", no_membarrier_no_signals, HOTPATCH_ESYSTEM, HOTPATCH_ESYSTEM,
-	         "has not answered"},
+	         "cannot be sent it"},
 		{"opening files", no_files, HOTPATCH_ETEXT, HOTPATCH_ETEXT, "Permission denied"},
 		{"opening files to write", no_files_to_write, 0, 0, ""},
 		{"writing text", no_writing_of_text, HOTPATCH_ETEXT, HOTPATCH_ETEXT, "seccomp"},

@@ -99,17 +99,17 @@ static void check_registers(void)
 	struct timespec time = {0, 20000000};
 	uint32_t mxcsr_in = 0x1f80 | 0x6000, mxcsr_out, mxcsr_old; /* round to zero */
 	uint16_t control_in = 0x0c7f, control_out, control_old;
-	long result = 35; /* nanosleep */
+	long result;
 	uint64_t flag_area[2] = {0x7777777777777777, 0x8888888888888888};
 	__asm__ volatile("stmxcsr %[old]\n\tldmxcsr %[in]" : [old] "=m"(mxcsr_old) : [in] "m"(mxcsr_in));
 	__asm__ volatile("fnstcw %[old]\n\tfldcw %[in]" : [old] "=m"(control_old) : [in] "m"(control_in));
 	__asm__ volatile("movq %[a], %%xmm3\n\tmovq %[b], %%xmm12\n\tmovq %[c], %%mm2\n\t"
 	                 "pinsrq $1, %[d], %%xmm12\n\t"
-	                 "movq %[d], -16(%%rsp)\n\t" /* in the red zone */
-	                 "syscall\n\t"
+	                 "movq %[d], -16(%%rsp)\n\t"     /* in the red zone */
+	                 "mov $35, %%eax\n\tsyscall\n\t" /* nanosleep */
 	                 "movq -16(%%rsp), %[d]\n\t"
 	                 "movq %%xmm3, %[oa]\n\tmovq %%xmm12, %[ob]\n\tmovq %%mm2, %[oc]\n\temms"
-	                 : [oa] "=m"(out[0]), [ob] "=m"(out[1]), [oc] "=m"(out[2]), "+a"(result), [d] "+r"(in[3])
+	                 : [oa] "=m"(out[0]), [ob] "=m"(out[1]), [oc] "=m"(out[2]), "=&a"(result), [d] "+r"(in[3])
 	                 : [a] "m"(in[0]), [b] "m"(in[1]), [c] "m"(in[2]), "D"(&time), "S"(0)
 	                 : "rcx", "r11", "memory", "xmm3", "xmm12", "mm2");
 	__asm__ volatile("stmxcsr %[out]\n\tldmxcsr %[old]" : [out] "=m"(mxcsr_out) : [old] "m"(mxcsr_old));
