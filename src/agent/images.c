@@ -14,6 +14,7 @@
 #pragma weak dlsym
 #pragma weak dlvsym
 #pragma weak dlclose
+extern void *dlvsym(void *handle, const char *name, const char *version); /* glibc's; musl knows no versions */
 
 /* -- Thread-locals ----------------------------------------------------------------------------------------------- */
 
@@ -168,8 +169,8 @@ static void take_wanted(struct hp_cursor *in, struct wanted *wanted)
 
 static uintptr_t look_up(void *handle, const struct wanted *wanted)
 {
-	return (uintptr_t)(*wanted->version ? dlvsym(handle, wanted->name, wanted->version)
-	                                    : dlsym(handle, wanted->name));
+	bool by_version = *wanted->version && dlvsym;
+	return (uintptr_t)(by_version ? dlvsym(handle, wanted->name, wanted->version) : dlsym(handle, wanted->name));
 }
 
 /* The image's own scope: itself, and what it was linked with. */

@@ -241,8 +241,8 @@ static void search_kernel(struct hp_proof *r)
 
 static void search_registers(struct hp_proof *r, const struct hp_saved_regs *saved)
 {
-	const uintptr_t values[] = {saved->rbx, saved->rbp, saved->r12, saved->r13, saved->r14, saved->r15};
-	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+	const uintptr_t *values = (const uintptr_t *)saved; /* words and nothing else: machine.h */
+	for (size_t i = 0; i < sizeof(*saved) / sizeof(*values); i++)
 		keep_what_lies_at(r, values[i], "a register of the calling thread points into it");
 	hp_proof_spread(r);
 }

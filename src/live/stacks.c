@@ -176,13 +176,21 @@ void hp_stack_set_restorer(uintptr_t address)
 	atomic_store(&signal_mark, hp_arch_signal_mark(address));
 }
 
-/* The lowest readable address below top, in steps: how far a native stack may reach whose owner runs elsewhere. */
+/* The lowest readable address below top, page by page, so that neither a guard page nor the last pages are passed over:
+ * how far a native stack may reach whose owner runs elsewhere. */
 static uintptr_t native_low(uintptr_t top)
 {
-	uintptr_t stride = 65536, low = top;
-	uint8_t byte;
-	while (top - low < (uintptr_t)64 << 20 && hp_memory_read(low - stride, &byte, 1))
-		low -= stride;
+	enum { PAGE = 4096, NATIVE_MAX = 64 << 20 };
+	struct iovec pages[HP_PIECES_MAX];
+	uint8_t bytes[HP_PIECES_MAX];
+	uintptr_t low = top & ~(uintptr_t)(PAGE - 1);
+	size_t got = HP_PIECES_MAX;
+	while (got == HP_PIECES_MAX && top - low < NATIVE_MAX) {
+		for (size_t i = 0; i < HP_PIECES_MAX; i++)
+			pages[i] = (struct iovec){(void *)(low - (i + 1) * PAGE), 1};
+		got = hp_memory_read_pieces(pages, HP_PIECES_MAX, bytes);
+		low -= got * PAGE;
+	}
 	return low;
 }
 
