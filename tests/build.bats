@@ -157,6 +157,53 @@ field() {
 	[ ! -e serve.hp ]
 }
 
+# Seen to fail: with our own map behind the command's.
+@test "names of files are those that the command maps them to" {
+	sed -i "s|-I$work/include|-ffile-prefix-map=$work=mapped|; s|-c ../src/serve.c|-c $work/src/serve.c|" \
+		out/compile_commands.json
+	sed -i 's/count++;/count += 2;/' src/serve.c
+	"$hotpatch" build -C out src/serve.c
+	strings serve.hp | grep -x 'mapped/src/serve.c'
+}
+
+# Seen to fail: with the last entry taken, which is C++ here.
+@test "a source that is compiled in several ways" {
+	cat >out/compile_commands.json <<-E
+		[{"directory": "$work/out", "file": "../src/serve.c",
+		  "arguments": ["cc", "-O2", "-fPIC", "-c", "-o", "shared.o", "../src/serve.c"]},
+		 {"directory": "$work/out", "file": "../src/serve.c",
+		  "arguments": ["cc", "-O1", "-c", "-o", "program.o", "../src/serve.c"]},
+		 {"directory": "$work/out", "file": "../src/serve.c",
+		  "arguments": ["cc", "-O1", "-c", "-MD", "-MF", "again.d", "-o", "again.o", "../src/serve.c"]},
+		 {"directory": "$work/out", "file": "../src/serve.c",
+		  "arguments": ["c++", "-O2", "-x", "c++", "-c", "-o", "cxx.o", "../src/serve.c"]}]
+	E
+	(cd out && cc -O2 -fPIC -shared ../src/serve.c -o libserve.so && cc -O1 ../src/serve.c ../src/main.c -o serve)
+	sed -i 's/return LIMIT;/return LIMIT + 2;/' src/serve.c
+	run "$hotpatch" build -C out src/serve.c
+	echo "$output"
+	[ "$status" -eq 2 ]
+	[[ $output == *"serve.c' is compiled in 2 ways that give other code, to 'shared.o' and to 'again.o' among them"* ]]
+	[[ $output == *"with --image; no patch file was written" ]]
+	"$hotpatch" build -C out --image out/libserve.so -o library.hp src/serve.c
+	"$hotpatch" show library.hp | grep 'cc -O2 -fPIC'
+	"$hotpatch" build -C out --image out/serve -o program.hp src/serve.c
+	"$hotpatch" show program.hp | grep 'cc -O1'
+	strip out/serve
+	"$hotpatch" build -C out --image out/libserve.so -o library.hp src/serve.c
+	run "$hotpatch" build -C out --image out/serve src/serve.c
+	echo "$output"
+	[ "$status" -eq 2 ]
+	[[ $output == *"is compiled in 2 ways, and 'out/serve' has none of its functions"* ]]
+	sed -i 's/-O1/-O2/' out/compile_commands.json
+	"$hotpatch" build -C out -o alike.hp src/serve.c
+	sed -i 's/"cc"/"c++"/' out/compile_commands.json
+	run "$hotpatch" build -C out src/serve.c
+	echo "$output"
+	[ "$status" -eq 2 ]
+	[[ $output == *"is compiled as C++"* ]]
+}
+
 @test "objects" {
 	cc -O2 -g -ffunction-sections -fdata-sections -c src/serve.c -o a.o
 	sed 's/return LIMIT;/return LIMIT + 2;/' src/serve.c >src/other.c

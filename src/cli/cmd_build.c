@@ -14,6 +14,7 @@
 #include "cli/change.h"
 #include "cli/output.h"
 #include "elf/patchwriter.h"
+#include "make/choice.h"
 #include "make/pack.h"
 #include "make/rules.h"
 #include "make/unit.h"
@@ -155,26 +156,40 @@ static int compile_unit(struct build *b, const struct hp_change *change, const s
 	return r < 0 ? r : add_unit(b, &unit);
 }
 
+/* *ret_found: whether the database tells how. */
+static int compile_source(struct build *b, const struct hp_change *change, const struct hp_compdb *db, const char *path,
+                          bool *ret_found)
+{
+	const struct hp_choosing choosing = {db, &change->workspace, change->old_view, b->images.items,
+	                                     b->images.count};
+	const struct hp_compile *compile;
+	int r = hp_choice_make(&choosing, path, &compile, &b->err);
+
+	*ret_found = compile != NULL;
+	return r == 0 && compile ? compile_unit(b, change, compile) : r;
+}
+
 static int compile_named(struct build *b, const struct hp_change *change, const struct hp_compdb *db, char **files)
 {
 	int r = 0;
 
 	for (; *files && r == 0; files++) {
 		char *path = hp_path_resolve(NULL, *files);
-		const struct hp_compile *compile = path ? hp_compdb_find(db, path) : NULL;
+		bool found = false;
+		r = path ? compile_source(b, change, db, path, &found)
+		         : hp_err_set(&b->err, HOTPATCH_ENOMEM, "no memory");
 		free(path);
-		if (!compile)
+		if (r == 0 && !found)
 			return hp_err_set(
 				&b->err, HOTPATCH_EBUILD,
 				"'%s' does not tell how '%s' is compiled: name a source file that is (for a header, "
 				"those that include it), or -C the right build folder",
 				db->path, *files);
-		r = compile_unit(b, change, compile);
 	}
 	return r;
 }
 
-/* Of a source that is compiled more than once, the last entry counts, as in hp_compdb_find. */
+/* Of a source that is compiled more than once, the last entry says whether the change concerns it. */
 static int compile_concerned(struct build *b, const struct hp_change *change, const struct hp_compdb *db)
 {
 	int r = 0;
@@ -185,7 +200,7 @@ static int compile_concerned(struct build *b, const struct hp_change *change, co
 			continue;
 		r = hp_change_concerns(change, &db->items[i], &concerns, &b->err);
 		if (r == 0 && concerns)
-			r = compile_unit(b, change, &db->items[i]);
+			r = compile_source(b, change, db, db->items[i].path, &concerns);
 	}
 	if (r == 0 && !b->n_units)
 		r = hp_err_set(&b->err, HOTPATCH_EBUILD,

@@ -167,16 +167,17 @@ int hp_command_make(const struct hp_compile *compile, enum hp_variant variant, c
 	if (r < 0)
 		return r;
 	ok = add(&words, "", compile->words[0]);
+	/* __FILE__ and the debug information are to name files as ever. Of two maps that fit gcc takes the later one,
+	 * and the command's own are to win: they speak of paths in the view, too. */
+	if (ok && view)
+		ok = asprintf(&map, "-ffile-prefix-map=%s=", view) >= 0 && add(&words, "", map);
+	free(map);
 	for (size_t i = 1; i < compile->n_words && ok;) {
 		size_t n = left_out(compile, i);
 		if (!n)
 			ok = add_viewed(&words, compile->words[i], view);
 		i += n ? n : 1;
 	}
-	/* __FILE__ and the debug information are to name files as ever. */
-	if (ok && view)
-		ok = asprintf(&map, "-ffile-prefix-map=%s=", view) >= 0 && add(&words, "", map);
-	free(map);
 	ok = ok && add_variant(&words, variant, output, quiet) && end(&words);
 	if (ok) {
 		*ret_words = words;

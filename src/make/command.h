@@ -1,8 +1,9 @@
 /* command - a recorded compile command made into one of ours, and programs run.
  *
- *     gcc -O2 -flto=... refused            gcc -O2 -Iinclude -MD -MF a.d -c ../src/a.c -o a.o         recorded
- *                                          gcc -O2 -Iinclude -c ../src/a.c -o OUT                      as the program
- * has it gcc -O2 -Iinclude -c ../src/a.c -o OUT -ffunction-sections  to be compared
+ *     gcc -O2 -Iinclude -MD -MF a.d -c ../src/a.c -o a.o           recorded
+ *     gcc -O2 -Iinclude -c ../src/a.c -o OUT                       as the program has it
+ *     gcc -O2 -Iinclude -c ../src/a.c -o OUT -ffunction-sections   to be compared
+ *     gcc -O2 -flto=...                                            refused
  */
 #ifndef HP_MAKE_COMMAND_H
 #define HP_MAKE_COMMAND_H
