@@ -15,11 +15,12 @@ fail() {
 declare -A below=(
 	[base]="" [arch]="base" [code]="base arch" [live]="base arch code" [agent]="base arch code live" [elf]="base" [types]="base elf"
 	[inspect]="base arch elf types" [make]="base elf types" [link]="base arch elf" [remote]="base arch elf link"
-	[cli]="base arch elf types inspect make link remote"
+	[watch]="base elf types make link remote" [cli]="base arch elf types inspect make link remote watch"
 )
 declare -A external=(
 	[elf]="libelf.h gelf.h" [types]="dwarf.h elfutils/ libelf.h gelf.h" [inspect]="Zydis libelf.h gelf.h dwarf.h elfutils/"
 	[make]="libelf.h gelf.h dwarf.h elfutils/ jansson.h Zydis" [cli]="jansson.h Zydis" [remote]="elfutils/"
+	[watch]="jansson.h dwarf.h elfutils/"
 )
 # Headers that are not libc's or the kernel's: only the folders above may include them.
 foreign='^(libelf|gelf|dwarf|elfutils/|Zydis|libunwind|capstone|json|jansson|yajl|glib|cmocka)'

@@ -8,6 +8,7 @@
 
 #include "make/command.h"
 #include "types/array.h"
+#include "watch/includes.h"
 
 static int no_memory(struct hp_err *err)
 {
@@ -344,34 +345,13 @@ int hp_change_folder(struct hp_change *change, const char *folder, struct hp_err
 
 /* -- Which units ----------------------------------------------------------------------------------------------- */
 
-/* A rule for make: "a.o: a.c \<newline> ../include/b.h"; spaces in names are "\ ". */
-static char *next_name(char **at)
-{
-	char *from = *at, *to, *name;
-
-	for (;;) {
-		from += strspn(from, " \t\n");
-		if (from[0] != '\\' || from[1] != '\n')
-			break;
-		from += 2;
-	}
-	for (name = to = from; *from && !strchr(" \t\n", *from); from++) {
-		if (from[0] == '\\' && from[1] == ' ')
-			from++;
-		*to++ = *from;
-	}
-	*at = *from ? from + 1 : from;
-	*to = '\0';
-	return to > name ? name : NULL;
-}
-
 static bool names_changed(const struct hp_change *change, char *rule, const char *folder)
 {
 	size_t length = strlen(change->new_view);
-	char *at = strchr(rule, ':'), *name;
+	char *at = NULL, *name;
 	bool found = false;
 
-	for (at = at ? at + 1 : rule; !found && (name = next_name(&at));) {
+	while (!found && (name = hp_includes_next(rule, &at))) {
 		char *path = hp_path_resolve(folder, name);
 		const char *real = path && strncmp(path, change->new_view, length) == 0 ? path + length : path;
 		found = real && has_file(change, real);

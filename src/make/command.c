@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,11 @@ static bool end(struct hp_words *words)
 	words->items = items;
 	items[words->count] = NULL;
 	return true;
+}
+
+bool hp_words_add(struct hp_words *words, const char *word)
+{
+	return add(words, "", word) && end(words);
 }
 
 void hp_words_free(struct hp_words *words)
@@ -139,13 +145,25 @@ static bool add_viewed(struct hp_words *words, const char *word, const char *vie
 
 /* -- The command ----------------------------------------------------------------------------------------------- */
 
+static bool add_rule(struct hp_words *words, const char *output)
+{
+	char *path = NULL;
+	bool ok = asprintf(&path, "%s.d", output) >= 0 && add(words, "", path);
+
+	free(path);
+	return ok;
+}
+
 static bool add_variant(struct hp_words *words, enum hp_variant variant, const char *output, bool quiet)
 {
 	bool ok = true;
 
 	if (variant == HP_VARIANT_DEPENDS)
 		return add(words, "", "-M") && add(words, "", "-w");
-	if (variant == HP_VARIANT_SECTIONED) {
+	if (variant == HP_VARIANT_TRACKED &&
+	    !(add(words, "", "-MD") && add(words, "", "-MF") && add_rule(words, output)))
+		return false;
+	if (variant != HP_VARIANT_PLAIN) {
 		static const char *const more[] = {"-ffunction-sections", "-fdata-sections", "-g", "-gz=none",
 		                                   "-DHOTPATCH_NO_SECTION"};
 		for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++)
@@ -242,10 +260,13 @@ static char **make_environment(void)
 	return made;
 }
 
-/* With standard output in `output`, -1: standard error. */
-static int spawn(char *const *words, const char *folder, int output, pid_t *ret_pid)
+/* With standard output in `output`, -1: standard error; with standard error too, where it is to be heard. Who is heard
+ * begins a process group, and has every signal as a new process has it. */
+static int spawn(char *const *words, const char *folder, int output, bool is_heard, pid_t *ret_pid)
 {
 	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	sigset_t none;
 	char **environment = make_environment();
 	int number = environment ? posix_spawn_file_actions_init(&actions) : ENOMEM;
 
@@ -253,14 +274,23 @@ static int spawn(char *const *words, const char *folder, int output, pid_t *ret_
 		free(environment);
 		return number;
 	}
+	posix_spawnattr_init(&attributes);
+	if (is_heard) {
+		sigemptyset(&none);
+		posix_spawnattr_setsigmask(&attributes, &none);
+		posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+	}
 	number = posix_spawn_file_actions_adddup2(&actions, output >= 0 ? output : STDERR_FILENO, STDOUT_FILENO);
+	if (!number && is_heard)
+		number = posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
 	if (!number)
 		number = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	if (!number && folder)
 		number = posix_spawn_file_actions_addchdir_np(&actions, folder);
 	if (!number)
-		number = posix_spawnp(ret_pid, words[0], &actions, NULL, words, environment);
+		number = posix_spawnp(ret_pid, words[0], &actions, &attributes, words, environment);
 	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attributes);
 	free(environment);
 	return number;
 }
@@ -272,7 +302,13 @@ static int cannot_run(const char *program, const char *folder, int number, struc
 
 int hp_program_start(char *const *words, const char *folder, pid_t *ret_pid, struct hp_err *err)
 {
-	int number = spawn(words, folder, -1, ret_pid);
+	int number = spawn(words, folder, -1, false, ret_pid);
+	return number ? cannot_run(words[0], folder, number, err) : 0;
+}
+
+int hp_program_start_heard(char *const *words, const char *folder, int heard, pid_t *ret_pid, struct hp_err *err)
+{
+	int number = spawn(words, folder, heard, true, ret_pid);
 	return number ? cannot_run(words[0], folder, number, err) : 0;
 }
 
@@ -313,7 +349,7 @@ int hp_program_run(char *const *words, const char *folder, char **ret_output, in
 
 	if (ret_output && pipe2(ends, O_CLOEXEC) < 0)
 		return cannot_run(words[0], folder, errno, err);
-	number = spawn(words, folder, ends[1], &pid);
+	number = spawn(words, folder, ends[1], false, &pid);
 	if (ends[1] >= 0)
 		close(ends[1]);
 	if (!number && ret_output)

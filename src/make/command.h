@@ -8,6 +8,7 @@
 #ifndef HP_MAKE_COMMAND_H
 #define HP_MAKE_COMMAND_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "make/compdb.h"
@@ -15,6 +16,7 @@
 enum hp_variant {
 	HP_VARIANT_PLAIN,     /* as recorded */
 	HP_VARIANT_SECTIONED, /* every function and variable in a section of its own, with DWARF */
+	HP_VARIANT_TRACKED,   /* the same, and OUTPUT.d is a rule for make that names the files it includes */
 	HP_VARIANT_DEPENDS,   /* no object: the files it includes, as a rule for make, on standard output */
 };
 
@@ -30,6 +32,9 @@ int hp_command_make(const struct hp_compile *compile, enum hp_variant variant, c
 
 void hp_words_free(struct hp_words *words);
 
+/* Another word at the end; false where memory is out. */
+bool hp_words_add(struct hp_words *words, const char *word) HP_MUST_CHECK;
+
 /* Whether the recorded command gives functions sections of their own already; whether it asks for debug information. */
 bool hp_command_is_sectioned(const struct hp_compile *compile);
 bool hp_command_has_debug(const struct hp_compile *compile);
@@ -42,5 +47,9 @@ int hp_program_run(char *const *words, const char *folder, char **ret_output, in
 /* The same in two steps, for several at once. */
 int hp_program_start(char *const *words, const char *folder, pid_t *ret_pid, struct hp_err *err) HP_MUST_CHECK;
 int hp_program_wait(pid_t pid);
+
+/* The same, with all it writes in `heard`, and as the first of a process group. */
+int hp_program_start_heard(char *const *words, const char *folder, int heard, pid_t *ret_pid,
+                           struct hp_err *err) HP_MUST_CHECK;
 
 #endif

@@ -121,7 +121,7 @@ static int finish(const struct hp_compile *compile, struct job *jobs, size_t n, 
 
 static int read_plain(const char *path, struct hp_make_unit *unit, struct hp_err *err)
 {
-	return path ? hp_object_read(path, &unit->plain, err) : 0;
+	return hp_object_read(path, &unit->plain, err);
 }
 
 static int describe(const struct hp_compile *compile, struct hp_make_unit *unit, struct hp_err *err)
@@ -133,6 +133,23 @@ static int describe(const struct hp_compile *compile, struct hp_make_unit *unit,
 	return unit->source && unit->folder && unit->command ? 0 : no_memory(compile->source, err);
 }
 
+int hp_unit_of_compiled(const struct hp_compile *compile, const char *plain_path, const char *old_path,
+                        const char *new_path, struct hp_make_unit *ret_unit, struct hp_err *err)
+{
+	struct hp_make_unit unit = {0};
+	int r = describe(compile, &unit, err);
+
+	if (r == 0)
+		r = compare(old_path, new_path, &unit.diff, err);
+	if (r == 0)
+		r = read_plain(plain_path, &unit, err);
+	if (r < 0)
+		hp_unit_free(&unit);
+	else
+		*ret_unit = unit;
+	return r;
+}
+
 int hp_unit_compile(const struct hp_compile *compile, const struct hp_workspace *workspace, size_t number,
                     const char *old_view, const char *new_view, struct hp_make_unit *ret_unit, struct hp_err *err)
 {
@@ -141,26 +158,17 @@ int hp_unit_compile(const struct hp_compile *compile, const struct hp_workspace 
 		{.name = "old", .view = old_view, .variant = HP_VARIANT_SECTIONED, .quiet = true},
 		{.name = "plain", .view = old_view, .variant = HP_VARIANT_PLAIN, .quiet = true},
 	};
-	struct hp_make_unit unit = {0};
 	int r = 0;
 
 	for (size_t i = 0; i < 3 && r == 0; i++)
 		r = start(compile, workspace, number, &jobs[i], err);
 	r = finish(compile, jobs, 3, r, err);
 	if (r == 0)
-		r = describe(compile, &unit, err);
-	if (r == 0)
-		r = compare(jobs[1].output, jobs[0].output, &unit.diff, err);
-	if (r == 0)
-		r = read_plain(jobs[2].output, &unit, err);
+		r = hp_unit_of_compiled(compile, jobs[2].output, jobs[1].output, jobs[0].output, ret_unit, err);
 	for (size_t i = 0; i < 3; i++) {
 		if (jobs[i].output)
 			unlink(jobs[i].output);
 		free(jobs[i].output);
 	}
-	if (r < 0)
-		hp_unit_free(&unit);
-	else
-		*ret_unit = unit;
 	return r;
 }

@@ -389,6 +389,12 @@ int hp_link_prepare(struct hp_remote *remote, const struct hp_patchfile *file, c
 	return r;
 }
 
+void hp_link_set_mode(struct hp_link *link, enum hotpatch_mode mode, uint32_t timeout_ms)
+{
+	link->options.mode = mode;
+	link->options.timeout_ms = timeout_ms;
+}
+
 int hp_link_commit(struct hp_link *link, struct hp_remote_result *ret_result, struct hp_err *err)
 {
 	*ret_result = (struct hp_remote_result){0};
@@ -429,4 +435,13 @@ void hp_link_tell(const struct hp_link *link, struct hp_link_report *ret_report)
 	};
 	for (size_t p = 0; p < link->parts->n; p++)
 		ret_report->size += link->regions[p].memory.size;
+}
+
+bool hp_link_symfile(const struct hp_link *link, size_t part, const uint8_t **ret_bytes, size_t *ret_size)
+{
+	if (part >= link->n_regions)
+		return false;
+	*ret_bytes = link->regions[part].symfile;
+	*ret_size = link->regions[part].symfile_size;
+	return true;
 }

@@ -25,7 +25,10 @@ struct hp_link;
 int hp_link_prepare(struct hp_remote *remote, const struct hp_patchfile *file, const struct hp_link_options *options,
                     struct hp_link **ret_link, struct hp_remote_result *ret_result, struct hp_err *err) HP_MUST_CHECK;
 
-/* ret_result is to be freed also after failure. */
+/* How it is to be committed, where that is not what it was prepared for. */
+void hp_link_set_mode(struct hp_link *link, enum hotpatch_mode mode, uint32_t timeout_ms);
+
+/* ret_result is to be freed also after failure, after which it may be tried again. */
 int hp_link_commit(struct hp_link *link, struct hp_remote_result *ret_result, struct hp_err *err) HP_MUST_CHECK;
 
 /* NULL is fine. */
@@ -40,5 +43,8 @@ struct hp_link_report {
 };
 
 void hp_link_tell(const struct hp_link *link, struct hp_link_report *ret_report);
+
+/* What debuggers are told of one part (link/symfile.h), as long as the link lives; false: there are not so many. */
+bool hp_link_symfile(const struct hp_link *link, size_t part, const uint8_t **ret_bytes, size_t *ret_size);
 
 #endif

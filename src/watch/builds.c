@@ -1,0 +1,248 @@
+#include "watch/builds.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { NEW, OLD, PLAIN, RULE };
+
+static int no_memory(const struct hp_source *unit, struct hp_err *err)
+{
+	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to compile '%s'", unit->compile->source);
+}
+
+/* -- Starting -------------------------------------------------------------------------------------------------- */
+
+static int want(struct hp_builds *builds, const struct hp_source *unit, int number, enum hp_variant variant,
+                const char *view, const char *output, bool is_idle, struct hp_err *err)
+{
+	const struct hp_compile *compile = number == NEW ? unit->compile : unit->base;
+	struct hp_words words = {0};
+	char *folder = NULL;
+	int r = hp_command_make(compile, variant, view, output, number != NEW, &words, err);
+
+	if (r < 0)
+		return r;
+	bool ok = asprintf(&folder, "%s%s", view ? view : "", compile->folder) >= 0;
+	if (ok && number == NEW && builds->has_colours)
+		ok = hp_words_add(&words, "-fdiagnostics-color=always");
+	if (ok && number == RULE)
+		ok = hp_words_add(&words, "-MF") && hp_words_add(&words, output);
+	if (!ok) {
+		free(folder);
+		hp_words_free(&words);
+		return no_memory(unit, err);
+	}
+	r = hp_jobs_want(builds->jobs, unit, number, words, folder, output, is_idle, err);
+	free(folder);
+	return r;
+}
+
+static char *output_path(struct hp_builds *builds, const char *kind)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%u-%s", builds->count++, kind);
+	return hp_workspace_path(&builds->texts->workspace, name);
+}
+
+/* What the program does not have was an empty file. */
+static int start_base(struct hp_builds *builds, struct hp_source *unit, struct hp_err *err)
+{
+	const char *view = builds->texts->view;
+	int r = 0;
+
+	if (unit->state != HP_BASE_NONE)
+		return 0;
+	unit->plain = output_path(builds, "plain.o");
+	unit->old = output_path(builds, "old.o");
+	if (!unit->plain || !unit->old)
+		return no_memory(unit, err);
+	if (unit->is_new && !hp_texts_has_root(builds->texts, unit->base->path))
+		return hp_err_set(err, HOTPATCH_EREFUSED,
+		                  "'%s' is new and lies beside the folders that were there when watching began",
+		                  unit->base->path);
+	if (unit->is_new)
+		r = hp_view_write(view, unit->base->path, "", 0, err);
+	if (r == 0)
+		r = want(builds, unit, OLD, HP_VARIANT_SECTIONED, view, unit->old, false, err);
+	if (r == 0)
+		r = want(builds, unit, PLAIN, HP_VARIANT_PLAIN, view, unit->plain, false, err);
+	if (r == 0)
+		unit->state = HP_BASE_COMPILING;
+	return r;
+}
+
+int hp_builds_start(struct hp_builds *builds, struct hp_source *unit, struct hp_err *err)
+{
+	hp_jobs_cancel(builds->jobs, unit, NEW);
+	char *output = output_path(builds, "new.o");
+	int r = output ? want(builds, unit, NEW, HP_VARIANT_TRACKED, NULL, output, false, err) : no_memory(unit, err);
+
+	free(output);
+	if (r == 0)
+		r = start_base(builds, unit, err);
+	unit->is_dirty = unit->is_failed = r < 0;
+	return r;
+}
+
+/* One that cannot be compiled, for link-time optimisation, says so when it is saved. */
+static int learn_one(struct hp_builds *builds, struct hp_source *unit, bool is_idle, struct hp_err *err)
+{
+	char *output = output_path(builds, "rule.d");
+	int r = output ? want(builds, unit, RULE, HP_VARIANT_DEPENDS, builds->texts->view, output, is_idle, err)
+	               : no_memory(unit, err);
+
+	free(output);
+	if (r != HOTPATCH_EREFUSED)
+		return r;
+	unit->knows_files = true;
+	return 0;
+}
+
+int hp_builds_learn(struct hp_builds *builds, bool is_idle, struct hp_err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < builds->units->n && r == 0; i++) {
+		struct hp_source *unit = builds->units->v[i];
+		if (unit->knows_files)
+			continue;
+		if (hp_jobs_has(builds->jobs, unit, RULE)) {
+			if (is_idle)
+				continue;
+			hp_jobs_cancel(builds->jobs, unit, RULE);
+		}
+		r = learn_one(builds, unit, is_idle, err);
+	}
+	return r;
+}
+
+bool hp_builds_is_learning(const struct hp_builds *builds)
+{
+	for (size_t i = 0; i < builds->units->n; i++)
+		if (hp_jobs_has(builds->jobs, builds->units->v[i], RULE))
+			return true;
+	return false;
+}
+
+bool hp_builds_has(const struct hp_builds *builds, const struct hp_source *unit)
+{
+	return hp_jobs_has(builds->jobs, unit, NEW) || unit->state == HP_BASE_COMPILING;
+}
+
+/* -- What is done ---------------------------------------------------------------------------------------------- */
+
+static void take_object(struct hp_source *unit, const char *path)
+{
+	char *object = strdup(path);
+
+	if (!object) {
+		unit->is_failed = true;
+		return;
+	}
+	if (unit->object && unit->object != unit->applied) {
+		unlink(unit->object);
+		free(unit->object);
+	}
+	hp_unit_forget_made(unit);
+	unit->object = object;
+	unit->is_fresh = true;
+}
+
+/* A header that is seen now for the first time was not watched while it was read. */
+static bool is_younger(const char *path, double ms)
+{
+	struct stat status;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (stat(path, &status) < 0)
+		return true;
+	double age = (double)(now.tv_sec - status.st_mtim.tv_sec) * 1e3 +
+	             (double)(now.tv_nsec - status.st_mtim.tv_nsec) / 1e6;
+	return age >= 0 && age <= ms + 5;
+}
+
+/* In the base's view, or the real tree (NULL) where it took ms until a moment ago. */
+static int take_rule(struct hp_builds *builds, struct hp_source *unit, const char *path, const char *view, double ms,
+                     struct hp_err *err)
+{
+	size_t n_before = builds->units->n_files, size;
+	char *rule = NULL;
+	int r = hp_file_read(path, &rule, &size, err);
+
+	if (r == 0)
+		r = hp_unit_takes_rule(builds->units, unit, rule, view, err);
+	for (size_t i = n_before; i < builds->units->n_files && !view; i++)
+		if (hp_unit_has_file(unit, i) && is_younger(builds->units->files[i].path, ms))
+			unit->is_dirty = true;
+	if (r == 0)
+		unit->knows_files = true;
+	unlink(path);
+	free(rule);
+	return r;
+}
+
+static int take_rule_of(struct hp_builds *builds, struct hp_source *unit, const struct hp_job *job, struct hp_err *err)
+{
+	char *path = NULL;
+
+	if (asprintf(&path, "%s.d", job->output) < 0)
+		return no_memory(unit, err);
+	int r = take_rule(builds, unit, path, NULL, job->ms, err);
+	free(path);
+	return r;
+}
+
+static void take_new(struct hp_builds *builds, struct hp_source *unit, struct hp_job *job, struct hp_err *err)
+{
+	free(unit->said);
+	unit->said = job->said;
+	job->said = NULL;
+	unit->ms = job->ms;
+	unit->is_failed = job->status != 0;
+	/* Some compilers tell what they have read also where it does not compile. */
+	if (take_rule_of(builds, unit, job, err) < 0 && !unit->is_failed)
+		unit->is_failed = true;
+	if (!unit->is_failed)
+		take_object(unit, job->output);
+	if (unit->is_failed)
+		unlink(job->output);
+}
+
+static void take_base(struct hp_builds *builds, struct hp_source *unit, const struct hp_job *job)
+{
+	if (job->status != 0) {
+		hp_jobs_cancel(builds->jobs, unit, OLD);
+		hp_jobs_cancel(builds->jobs, unit, PLAIN);
+		unit->state = HP_BASE_FAILED;
+	} else if (unit->state == HP_BASE_COMPILING && !hp_jobs_has(builds->jobs, unit, OLD) &&
+	           !hp_jobs_has(builds->jobs, unit, PLAIN)) {
+		unit->state = HP_BASE_READY;
+	}
+}
+
+bool hp_builds_take(struct hp_builds *builds, struct hp_source **ret_unit, struct hp_err *err)
+{
+	struct hp_job job;
+
+	if (!hp_jobs_take(builds->jobs, &job))
+		return false;
+	struct hp_source *unit = (struct hp_source *)(uintptr_t)job.owner;
+	*ret_unit = job.number == NEW ? unit : NULL;
+	*err = (struct hp_err){0};
+	if (job.number == NEW)
+		take_new(builds, unit, &job, err);
+	else if (job.number != RULE)
+		take_base(builds, unit, &job);
+	else if (job.status == 0)
+		(void)take_rule(builds, unit, job.output, builds->texts->view, job.ms, err);
+	else
+		unit->knows_files = true; /* it does not compile: what it has is all there is to know */
+	hp_job_free(&job);
+	return true;
+}

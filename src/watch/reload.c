@@ -1,0 +1,450 @@
+#include "watch/reload.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "make/pack.h"
+#include "make/rules.h"
+#include "remote/link.h"
+#include "types/array.h"
+
+enum { DRAIN_MS = 1 };
+
+struct run {
+	struct hp_units *units;
+	struct hp_watched *watched;
+	const struct hp_reload_options *options;
+	struct hp_reload *reload;
+	struct hp_findings findings; /* of the step */
+	struct hp_make_unit *packed; /* borrowed from units */
+	size_t n_packed;
+	char **replaced;
+	uint64_t *replaced_ids;
+	size_t n_replaced;
+	struct hp_err *err;
+};
+
+static int no_memory(const struct run *run)
+{
+	return hp_err_set(run->err, HOTPATCH_ENOMEM, "no memory for another generation");
+}
+
+static double now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+/* -- Names ----------------------------------------------------------------------------------------------------- */
+
+static bool is_told(const struct hp_names_told *names, const char *name)
+{
+	for (size_t i = 0; i < names->n; i++)
+		if (strcmp(names->v[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* Each is told once. */
+static int tell(const struct run *run, struct hp_names_told *names, const char *name)
+{
+	if (is_told(names, name))
+		return 0;
+	char **v = hp_array_grow(names->v, names->n, sizeof(*v)), *copy = strdup(name);
+	if (v)
+		names->v = v;
+	if (!v || !copy) {
+		free(copy);
+		return no_memory(run);
+	}
+	v[names->n++] = copy;
+	return 0;
+}
+
+void hp_names_told_free(struct hp_names_told *names)
+{
+	for (size_t i = 0; i < names->n; i++)
+		free(names->v[i]);
+	free(names->v);
+	*names = (struct hp_names_told){0};
+}
+
+void hp_reload_free(struct hp_reload *reload)
+{
+	hp_names_told_free(&reload->files);
+	hp_names_told_free(&reload->changed);
+	hp_names_told_free(&reload->fresh);
+	hp_names_told_free(&reload->removed);
+	hp_names_told_free(&reload->kept);
+	hp_names_told_free(&reload->initialisers);
+	hp_remote_result_free(&reload->result);
+}
+
+/* -- The step -------------------------------------------------------------------------------------------------- */
+
+static int tell_finding(const struct run *run, const struct hp_finding *finding)
+{
+	struct hp_reload *reload = run->reload;
+
+	switch (finding->kind) {
+	case HP_FOUND_CHANGED:
+		return tell(run, &reload->changed, finding->name);
+	case HP_FOUND_NEW_FUNCTION:
+		return tell(run, &reload->fresh, finding->name);
+	case HP_FOUND_REMOVED:
+		return tell(run, &reload->removed, finding->name);
+	case HP_FOUND_KEPT:
+		return tell(run, &reload->initialisers, finding->name);
+	default:
+		return 0;
+	}
+}
+
+/* What differs from the generation before, by name. */
+static int step_unit(struct run *run, const struct hp_source *unit)
+{
+	const struct hp_make_options none = {.name = "step"};
+	const char *before = unit->applied ? unit->applied : unit->old;
+	struct hp_findings findings = {0};
+	struct hp_make_unit made;
+	int r = tell(run, &run->reload->files, unit->compile->source);
+
+	if (r == 0)
+		r = hp_unit_of_objects(before, unit->object, &made, run->err);
+	if (r < 0)
+		return r;
+	r = hp_select(&made, &none, &findings, run->err);
+	for (size_t i = 0; i < findings.count && r == 0; i++)
+		r = tell_finding(run, &findings.items[i]);
+	hp_findings_free(&findings);
+	hp_unit_free(&made);
+	return r;
+}
+
+static int take_step(struct run *run)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < run->units->n && r == 0; i++)
+		if (run->units->v[i]->is_fresh)
+			r = step_unit(run, run->units->v[i]);
+	return r;
+}
+
+static bool has_step(const struct hp_reload *reload)
+{
+	return reload->changed.n || reload->fresh.n;
+}
+
+/* -- The whole ------------------------------------------------------------------------------------------------- */
+
+static int compare_unit(struct run *run, struct hp_source *unit)
+{
+	if (unit->is_made)
+		return 0;
+	int r = hp_unit_of_compiled(unit->base, unit->plain, unit->old, unit->object, &unit->made, run->err);
+	unit->is_made = r == 0;
+	return r;
+}
+
+static bool has_change(const struct hp_findings *findings, size_t from)
+{
+	for (size_t i = from; i < findings->count; i++)
+		if (findings->items[i].kind == HP_FOUND_CHANGED || findings->items[i].kind == HP_FOUND_NEW_FUNCTION)
+			return true;
+	return false;
+}
+
+static bool is_change(const struct hp_findings *findings)
+{
+	for (size_t i = 0; i < findings->count; i++)
+		if (findings->items[i].kind == HP_FOUND_CHANGED)
+			return true;
+	return false;
+}
+
+/* What was chosen for the generation before may be chosen again. */
+static int choose_in_unit(struct run *run, struct hp_source *unit, const struct hp_make_options *options)
+{
+	size_t before = run->findings.count;
+	int r = compare_unit(run, unit);
+
+	if (r < 0)
+		return r;
+	free(unit->made.packed);
+	free(unit->made.whole);
+	unit->made.packed = unit->made.whole = NULL;
+	r = hp_select(&unit->made, options, &run->findings, run->err);
+	if (r == 0)
+		r = hp_rules_check(&unit->made, options, &run->findings, run->err);
+	if (r == 0 && has_change(&run->findings, before))
+		run->packed[run->n_packed++] = unit->made;
+	return r;
+}
+
+static int choose(struct run *run, const struct hp_make_options *options)
+{
+	int r = 0;
+
+	run->packed = calloc(run->units->n + 1, sizeof(*run->packed));
+	if (!run->packed)
+		return no_memory(run);
+	for (size_t i = 0; i < run->units->n && r == 0; i++)
+		if (run->units->v[i]->object)
+			r = choose_in_unit(run, run->units->v[i], options);
+	return r;
+}
+
+/* Generations that are in force, also those of somebody who watched before. */
+static int find_replaced(struct run *run)
+{
+	struct hp_remote_patches patches = {0};
+	int r = hp_remote_patches(run->watched->remote, &patches, run->err);
+
+	if (r < 0)
+		return r;
+	run->replaced = calloc(patches.n + 1, sizeof(*run->replaced));
+	run->replaced_ids = calloc(patches.n + 1, sizeof(*run->replaced_ids));
+	for (size_t i = 0; run->replaced && run->replaced_ids && i < patches.n; i++) {
+		const struct hp_remote_patch *patch = &patches.v[i];
+		if (!patch->live || strncmp(patch->name, HP_GENERATION_PREFIX, strlen(HP_GENERATION_PREFIX)) != 0)
+			continue;
+		run->replaced_ids[run->n_replaced] = patch->id;
+		run->replaced[run->n_replaced] = strdup(patch->name);
+		if (!run->replaced[run->n_replaced++])
+			r = no_memory(run);
+	}
+	if (!run->replaced || !run->replaced_ids)
+		r = no_memory(run);
+	hp_remote_patches_free(&patches);
+	return r;
+}
+
+/* -- The program ----------------------------------------------------------------------------------------------- */
+
+/* Live variables that the new code works on. */
+static int tell_kept(const struct run *run, const struct hp_patchfile *file)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < file->n_bindings && r == 0; i++) {
+		const struct hp_patch_binding *binding = &file->bindings[i];
+		bool is_variable = binding->kind == HP_PATCH_VARIABLE || binding->kind == HP_PATCH_THREAD_LOCAL;
+		if (is_variable && !(binding->flags & HP_BINDING_CONSTANT))
+			r = tell(run, &run->reload->kept, binding->scope);
+	}
+	return r;
+}
+
+void hp_reload_stuck(const struct hp_reload *reload, struct hp_names_told *names)
+{
+	const struct run run = {0};
+
+	hp_names_told_free(names);
+	for (size_t i = 0; i < reload->result.n_blockers; i++)
+		if (tell(&run, names, reload->result.blockers[i].function) < 0)
+			return; /* they are waited for, that is all */
+}
+
+/* The initialisers of the step are not applied where they differ from those of the start too. */
+static void leave_out_applied(struct run *run)
+{
+	struct hp_names_told *names = &run->reload->initialisers;
+	size_t n = 0;
+
+	for (size_t i = 0; i < names->n; i++) {
+		bool is_kept = false;
+		for (size_t k = 0; k < run->findings.count && !is_kept; k++)
+			is_kept = run->findings.items[k].kind == HP_FOUND_KEPT &&
+			          strcmp(run->findings.items[k].name, names->v[i]) == 0;
+		if (is_kept)
+			names->v[n++] = names->v[i];
+		else
+			free(names->v[i]);
+	}
+	names->n = n;
+}
+
+/* A thread that stayed in a function a moment ago (a main loop) stays there. */
+static bool is_stuck(const struct run *run, const struct hp_patchfile *file)
+{
+	for (size_t i = 0; i < file->n_changes; i++)
+		if (is_told(run->options->stuck, file->changes[i].name))
+			return true;
+	return false;
+}
+
+static bool is_in_use(int code)
+{
+	return code == HOTPATCH_ETIMEDOUT || code == HOTPATCH_EBUSY;
+}
+
+/* All at one instant, where nobody stays in old code; else new calls take the new one, and who is inside goes on. */
+static int commit(struct run *run, struct hp_link *link)
+{
+	int r = hp_link_commit(link, &run->reload->result, run->err);
+
+	if (is_in_use(r) && !hp_remote_is_broken(run->watched->remote)) {
+		hp_remote_result_free(&run->reload->result);
+		hp_link_set_mode(link, HOTPATCH_DRAIN, DRAIN_MS);
+		r = hp_link_commit(link, &run->reload->result, run->err);
+	}
+	run->reload->is_drained = r == 0;
+	return r == HOTPATCH_EINPROGRESS && run->reload->result.live ? 0 : r;
+}
+
+static void keep_lines(const struct run *run, const struct hp_link *link)
+{
+	const uint8_t *bytes;
+	size_t size;
+
+	for (size_t part = 0; hp_link_symfile(link, part, &bytes, &size); part++)
+		hp_lines_add(run->options->lines, bytes, size);
+}
+
+static int link_file(struct run *run, const struct hp_patchfile *file)
+{
+	struct hp_link_options options = {.mode = HOTPATCH_WAIT, .timeout_ms = run->options->wait_ms};
+	struct hp_remote_result result = {0};
+	struct hp_link *link = NULL;
+	double began = now_ms();
+	int r = hp_link_prepare(run->watched->remote, file, &options, &link, &result, run->err);
+
+	run->reload->prepare_ms = now_ms() - began;
+	hp_remote_result_free(&result);
+	if (r == 0 && is_stuck(run, file))
+		hp_link_set_mode(link, HOTPATCH_DRAIN, DRAIN_MS);
+	if (r == 0)
+		r = commit(run, link);
+	run->reload->commit_ms = now_ms() - began - run->reload->prepare_ms;
+	if (r == 0)
+		keep_lines(run, link);
+	if (r == 0)
+		r = tell_kept(run, file);
+	hp_link_free(link);
+	return r;
+}
+
+static int apply(struct run *run, const struct hp_make_options *options)
+{
+	double began = now_ms();
+	struct hp_patchfile *file = NULL;
+	uint8_t *bytes = NULL;
+	size_t size;
+	int r = hp_pack(run->packed, run->n_packed, options, &run->findings, &bytes, &size, run->err);
+
+	if (r == 0)
+		r = hp_patchfile_parse(bytes, size, options->name, &file, run->err);
+	run->reload->pack_ms = now_ms() - began;
+	free(bytes);
+	if (r == 0)
+		r = link_file(run, file);
+	hp_patchfile_free(file);
+	run->reload->kind = HP_RELOAD_APPLIED;
+	return r;
+}
+
+static int go_back(struct run *run)
+{
+	double began = now_ms();
+	int r = 0;
+
+	run->reload->is_drained = true;
+	for (size_t i = 0; i < run->n_replaced && r == 0; i++) {
+		struct hp_remote_revert request = {.patch = run->replaced_ids[i],
+		                                   .mode = HOTPATCH_WAIT,
+		                                   .timeout_ms = run->options->wait_ms};
+		hp_remote_result_free(&run->reload->result);
+		r = hp_remote_revert(run->watched->remote, &request, &run->reload->result, run->err);
+		if (!is_in_use(r) || hp_remote_is_broken(run->watched->remote))
+			continue;
+		hp_remote_result_free(&run->reload->result);
+		request.mode = HOTPATCH_DRAIN;
+		request.timeout_ms = DRAIN_MS;
+		r = hp_remote_revert(run->watched->remote, &request, &run->reload->result, run->err);
+		run->reload->is_drained = r == 0;
+		r = r == HOTPATCH_EINPROGRESS && run->reload->result.live ? 0 : r;
+	}
+	run->reload->kind = HP_RELOAD_ORIGINAL;
+	run->reload->commit_ms = now_ms() - began;
+	return r;
+}
+
+static int carry_out(struct run *run)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), HP_GENERATION_PREFIX "%u", run->options->number);
+	double began = now_ms();
+	int r = hp_watched_connect(run->watched, run->err);
+	if (r == 0)
+		r = find_replaced(run);
+	struct hp_make_options options = {
+		.name = name,
+		.description = "made by hotpatch watch",
+		.replaces = (const char *const *)run->replaced,
+		.n_replaces = run->n_replaced,
+	};
+	if (r == 0)
+		r = choose(run, &options);
+	run->reload->compare_ms += now_ms() - began;
+	if (r < 0)
+		return r;
+	leave_out_applied(run);
+	if (is_change(&run->findings))
+		return apply(run, &options);
+	if (run->n_replaced)
+		return go_back(run);
+	run->reload->kind = HP_RELOAD_NOTHING;
+	return 0;
+}
+
+/* -- What is behind us ----------------------------------------------------------------------------------------- */
+
+static void settle(struct hp_units *units)
+{
+	for (size_t i = 0; i < units->n; i++) {
+		struct hp_source *unit = units->v[i];
+		unit->is_fresh = false;
+		if (!unit->object || unit->applied == unit->object)
+			continue;
+		if (unit->applied)
+			unlink(unit->applied);
+		free(unit->applied);
+		unit->applied = unit->object;
+	}
+}
+
+void hp_reload_run(struct hp_units *units, struct hp_watched *watched, const struct hp_reload_options *options,
+                   struct hp_reload *ret_reload)
+{
+	struct run run = {
+		.units = units,
+		.watched = watched,
+		.options = options,
+		.reload = ret_reload,
+		.err = &ret_reload->err,
+	};
+	*ret_reload = (struct hp_reload){.kind = HP_RELOAD_NOTHING, .number = options->number};
+	double began = now_ms();
+	int r = take_step(&run);
+
+	ret_reload->compare_ms = now_ms() - began;
+	if (r == 0 && (has_step(ret_reload) || options->is_forced))
+		r = carry_out(&run);
+	if (r < 0)
+		ret_reload->kind = HP_RELOAD_REFUSED;
+	else
+		settle(units);
+	hp_findings_free(&run.findings);
+	for (size_t i = 0; i < run.n_replaced; i++)
+		free(run.replaced[i]);
+	free(run.replaced);
+	free(run.replaced_ids);
+	free(run.packed);
+}

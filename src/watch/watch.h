@@ -1,0 +1,36 @@
+/* watch - a program that changes as its sources are saved.
+ *
+ *            save                     20 ms without another               all that is dirty compiles
+ *   IDLE ----------> SETTLING ----------------------------> COMPILING ---------------------------------> RELOAD -->
+ * IDLE ^   ^ another save                      | a save of what is being compiled: again |
+ * '-----------------------------------' something does not compile: what it says, and IDLE;
+ *                     '------------------------------------------- it stays dirty, and nothing is applied before it
+ * does
+ *
+ * One thread, one poll: files, compilers, the process, signals. Which state holds is not written down anywhere: files
+ * are touched (SETTLING), jobs run (COMPILING), units are fresh (RELOAD).
+ */
+#ifndef HP_WATCH_WATCH_H
+#define HP_WATCH_WATCH_H
+
+#include "watch/report.h"
+
+struct hp_watch_options {
+	const char *database;
+	char **program; /* to be started; NULL: pid */
+	pid_t pid;
+	const char *library; /* libhotpatch.so.0 */
+	bool is_polling;
+};
+
+enum hp_watch_end {
+	HP_WATCH_LEFT,   /* somebody wanted to; a program that was found runs on */
+	HP_WATCH_ENDED,  /* the program has ended by itself, with status 0 */
+	HP_WATCH_GONE,   /* it has ended otherwise, or is none of ours */
+	HP_WATCH_FAILED, /* err: it could not begin */
+};
+
+/* Until the end. What there is to say is reported. */
+enum hp_watch_end hp_watch_run(const struct hp_watch_options *options, struct hp_report *report, struct hp_err *err);
+
+#endif

@@ -1,0 +1,4 @@
+int old(int n)
+{
+	return n * 10 - n / 3;
+}
