@@ -162,11 +162,10 @@ int hp_command_make(const struct hp_compile *compile, enum hp_variant variant, c
 	struct hp_words words = {0};
 	char *map = NULL;
 	int r = check_lto(compile, err);
-	bool ok = r == 0;
 
 	if (r < 0)
 		return r;
-	ok = add(&words, "", compile->words[0]);
+	bool ok = add(&words, "", compile->words[0]);
 	for (size_t i = 1; i < compile->n_words && ok;) {
 		size_t n = left_out(compile, i);
 		if (!n)
