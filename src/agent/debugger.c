@@ -18,7 +18,7 @@ struct hp_debugger_entry {
 enum action { NO_ACTION, REGISTER, UNREGISTER };
 
 struct descriptor {
-	uint32_t version, action;
+	uint32_t version, action; /* cppcheck-suppress unusedStructMember; the debugger's */
 	struct hp_debugger_entry *relevant, *first;
 };
 

@@ -57,8 +57,8 @@ static bool is_version(const struct link_map *map, uintptr_t at, uintptr_t end)
 	struct {
 		const char *name;
 		uint32_t hash;
-		int hidden;
-		const char *file;
+		int hidden;       /* cppcheck-suppress unusedStructMember; glibc's */
+		const char *file; /* cppcheck-suppress unusedStructMember; glibc's */
 	} entry;
 	if (end - at < sizeof(entry))
 		return false;
@@ -109,7 +109,7 @@ struct object_table {
 	uintptr_t previous, to_free;
 	size_t used, allocated;
 	struct {
-		uintptr_t low, high, map, tables;
+		uintptr_t low, high, map, tables; /* cppcheck-suppress unusedStructMember; glibc's */
 	} objects[];
 };
 
@@ -137,7 +137,7 @@ struct exit_list {
 	uintptr_t next;
 	size_t used;
 	struct {
-		uintptr_t flavour, function, argument, handle;
+		uintptr_t flavour, function, argument, handle; /* cppcheck-suppress unusedStructMember; glibc's */
 	} entries[EXIT_ENTRIES];
 };
 

@@ -108,11 +108,11 @@ static void spell_descriptor(int fd, unsigned spelling, char *name, size_t size)
  * name is another. */
 static void *load_copy(const char *path)
 {
-	static unsigned copies;
-	char name[160];
 	void *handle = NULL;
 	int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("hotpatch", MFD_CLOEXEC);
 	if (from >= 0 && to >= 0 && copy_file(from, to)) {
+		static unsigned copies;
+		char name[160];
 		spell_descriptor(to, ++copies, name, sizeof(name));
 		handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
 	}

@@ -15,11 +15,13 @@
 /* -- ioctl_pagemap_scan(2), Linux 6.7; older headers do not have it ------------------------------------------------ */
 
 struct scan_region {
-	uint64_t start, end, categories;
+	uint64_t start, end, categories; /* cppcheck-suppress unusedStructMember; the kernel's */
 };
 
 struct scan_arg {
+	/* cppcheck-suppress unusedStructMember; the kernel's */
 	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	/* cppcheck-suppress unusedStructMember; the kernel's */
 	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
 };
 

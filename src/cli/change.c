@@ -201,8 +201,8 @@ int hp_change_diff(struct hp_change *change, const char *diff, int strip, struct
 static int run_git(const char *folder, const char *const *arguments, char **ret_output, int *ret_status,
                    struct hp_err *err)
 {
-	char *words[12] = {"git", "-C", (char *)folder};
-	size_t n = 3;
+	char *words[12] = {"git", "-C", (char *)folder, "-c", "core.quotePath=off"};
+	size_t n = 5;
 
 	for (; *arguments && n < 11; arguments++)
 		words[n++] = (char *)*arguments;
@@ -217,13 +217,14 @@ static int take_revision(struct hp_change *change, const char *top, const char *
 	int status = 0, r = no_memory(err);
 
 	if (path && asprintf(&object, "%s:%s", revision, name) >= 0) {
-		const char *arguments[] = {"cat-file", "blob", object, NULL};
 		const char *test[] = {"cat-file", "-e", object, NULL};
 		char *nothing = NULL;
 		r = run_git(top, test, &nothing, &status, err);
 		free(nothing);
-		if (r == 0 && status == 0)
+		if (r == 0 && status == 0) {
+			const char *arguments[] = {"cat-file", "blob", object, NULL};
 			r = run_git(top, arguments, &text, &status, err);
+		}
 	}
 	if (r == 0)
 		r = text ? hp_view_write(change->old_view, path, text, strlen(text), err)
@@ -248,7 +249,6 @@ static int take_names(struct hp_change *change, const char *top, const char *rev
 int hp_change_revision(struct hp_change *change, const char *revision, struct hp_err *err)
 {
 	const char *where[] = {"rev-parse", "--show-toplevel", NULL};
-	const char *which[] = {"-c", "core.quotePath=off", "diff", "--name-only", "--no-renames", revision, "--", NULL};
 	char *top = NULL, *names = NULL;
 	int status, r = run_git(change->root, where, &top, &status, err);
 
@@ -259,6 +259,7 @@ int hp_change_revision(struct hp_change *change, const char *revision, struct hp
 			"FOLDER or --old FILE",
 			change->root);
 	if (r == 0) {
+		const char *which[] = {"diff", "--name-only", "--no-renames", revision, "--", NULL};
 		top[strcspn(top, "\n")] = '\0';
 		r = run_git(top, which, &names, &status, err);
 	}

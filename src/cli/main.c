@@ -37,11 +37,12 @@ static const struct hp_command *find_command(const char *name)
 /* hotpatch help NAME is hotpatch NAME --help. */
 static int run_help(int argc, char **argv)
 {
-	char *arguments[] = {argv[0], (char[]){"--help"}, NULL};
 	const struct hp_command *command = argc > 1 ? find_command(argv[1]) : NULL;
 
-	if (command)
+	if (command) {
+		char *arguments[] = {argv[0], (char[]){"--help"}, NULL};
 		return command->run(command, 2, arguments);
+	}
 	say_usage(stdout);
 	return HP_EXIT_DONE;
 }

@@ -92,9 +92,10 @@ bool hp_pun_take(uintptr_t address)
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
 	uintptr_t high = address + HP_PUN_CODE, page_low = address & ~(size - 1),
 		  page_high = (high + size - 1) & ~(size - 1);
-	struct pun *pun = high < address || in_way_of_stack(page_low, page_high) || overlaps(address, high)
-	                          ? NULL
-	                          : calloc(1, sizeof(*pun));
+	struct pun *pun =
+		address > UINTPTR_MAX - HP_PUN_CODE || in_way_of_stack(page_low, page_high) || overlaps(address, high)
+			? NULL
+			: calloc(1, sizeof(*pun));
 	if (!pun)
 		return false;
 	if (!map_pages(page_low, page_high, size)) {

@@ -67,7 +67,7 @@ struct reader {
 	const struct hp_image *image;
 	Elf_Data *symbols, *strings;
 	struct wanted wanted;
-	size_t room, used; /* of names->strings */
+	size_t used; /* of names->strings */
 };
 
 /* read_table has seen that the last string ends. */
@@ -236,7 +236,7 @@ void hp_names_free(struct hp_names *names)
 
 const struct hp_name *hp_names_find(const struct hp_names *names, const char *name, size_t *ret_count)
 {
-	size_t low = 0, high = names->n, end;
+	size_t low = 0, high = names->n;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
@@ -245,8 +245,9 @@ const struct hp_name *hp_names_find(const struct hp_names *names, const char *na
 		else
 			high = middle;
 	}
-	for (end = low; end < names->n && strcmp(names->v[end].name, name) == 0; end++)
-		continue;
+	size_t end = low;
+	while (end < names->n && strcmp(names->v[end].name, name) == 0)
+		end++;
 	*ret_count = end - low;
 	return names->v + low;
 }

@@ -248,15 +248,18 @@ static bool words_lead(const struct hp_flow *flow)
 	return false;
 }
 
+/* Where a function jumps to beyond itself. */
+struct exits {
+	uintptr_t *v; /* NULL where nobody asks */
+	size_t n, max;
+	bool hidden; /* more, or through a register */
+};
+
 /* What the decoding of a function found. */
 struct findings {
 	bool into_window, to_entry, undecoded, by_table;
 	bool indirect, own_address; /* a jump through a register or word; an address in the function's own code */
-	struct exits {
-		uintptr_t *v; /* NULL where nobody asks */
-		size_t n, max;
-		bool hidden; /* more, or through a register */
-	} exits;
+	struct exits exits;
 };
 
 static void note_exit(const struct hp_flow *flow, const ZydisDecodedInstruction *in, uintptr_t target,

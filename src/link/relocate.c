@@ -85,8 +85,8 @@ static uint64_t word_at(const struct spot *spot, uint32_t offset)
 /* NULL where the symbol is in the patch itself. */
 static const struct hp_resolved *resolved_of(const struct hp_linking *linking, uint32_t symbol)
 {
-	const struct hp_resolved *resolved = &linking->symbols[symbol];
-	return linking->layout->file->symbols[symbol].section == 0 || resolved->is_elsewhere ? resolved : NULL;
+	const struct hp_resolved *found = &linking->symbols[symbol];
+	return linking->layout->file->symbols[symbol].section == 0 || found->is_elsewhere ? found : NULL;
 }
 
 static const struct hp_resolved *resolved(const struct spot *spot)

@@ -462,8 +462,8 @@ bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const 
 
 bool hp_ask_is_still(const struct hp_thread *thread)
 {
-	uint32_t ask = atomic_load(&thread->ask);
-	return ask == HP_ASK_STILL || ask == HP_ASK_HELD;
+	uint32_t state = atomic_load(&thread->ask);
+	return state == HP_ASK_STILL || state == HP_ASK_HELD;
 }
 
 bool hp_ask_covers(const struct hp_threads *first, const struct hp_threads *second)

@@ -12,9 +12,9 @@
 enum { HP_OBSTACLES_MAX = 32 };
 
 struct hp_outcome {
-	bool live;          /* the change holds */
-	bool drained;       /* and nobody is in what it replaced, not even in hotpatch_poll */
-	size_t n_obstacles; /* who was in the way, if not */
+	bool live;           /* the change holds */
+	bool drained;        /* and nobody is in what it replaced, not even in hotpatch_poll */
+	size_t n_obstacles;  /* who was in the way, if not */
 	char suspended[160]; /* the reason of the one that is no thread */
 	struct hp_obstacle obstacles[HP_OBSTACLES_MAX];
 	uintptr_t frames[HP_OBSTACLES_MAX][HP_FRAMES_MAX];

@@ -107,6 +107,7 @@ int hp_patch_switch(struct hotpatch *in, struct hotpatch *const *out, size_t n_o
 	return error;
 }
 
+/* cppcheck-suppress constParameter; hp_sites_each calls it */
 static int has_layer(struct hp_site *site, void *patch)
 {
 	for (size_t i = 0; i < site->n_layers; i++)

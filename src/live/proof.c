@@ -200,11 +200,11 @@ static void search_text(struct hp_proof *r, const char *path, const char *reason
 		close(fd);
 }
 
-struct entry { /* struct linux_dirent64, getdents(2) */
-	uint64_t inode;
-	int64_t offset;
+struct entry {          /* struct linux_dirent64, getdents(2) */
+	uint64_t inode; /* cppcheck-suppress unusedStructMember; the kernel's */
+	int64_t offset; /* cppcheck-suppress unusedStructMember; the kernel's */
 	uint16_t size;
-	uint8_t type;
+	uint8_t type; /* cppcheck-suppress unusedStructMember; the kernel's */
 	char name[];
 };
 
@@ -219,13 +219,14 @@ static void search_epolls(struct hp_proof *r)
 		return;
 	}
 	while ((got = hp_syscall(SYS_getdents64, folder, (long)entries, sizeof(entries), 0, 0, 0)) > 0)
-		for (long at = 0; at < got; at += ((const struct entry *)(entries + at))->size) {
-			const char *name = ((const struct entry *)(entries + at))->name;
-			ssize_t n = readlinkat(folder, name, target, sizeof(target) - 1);
+		for (long at = 0; at < got;) {
+			const struct entry *entry = (const struct entry *)(entries + at);
+			ssize_t n = readlinkat(folder, entry->name, target, sizeof(target) - 1);
+			at += entry->size;
 			target[n > 0 ? n : 0] = 0;
 			if (strcmp(target, "anon_inode:[eventpoll]") != 0)
 				continue;
-			snprintf(path, sizeof(path), "/proc/self/fdinfo/%.20s", name);
+			snprintf(path, sizeof(path), "/proc/self/fdinfo/%.20s", entry->name);
 			search_text(r, path, "an epoll descriptor holds a pointer into it");
 		}
 	close(folder);

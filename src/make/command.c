@@ -180,11 +180,10 @@ int hp_command_make(const struct hp_compile *compile, enum hp_variant variant, c
 	struct hp_words words = {0};
 	char *map = NULL;
 	int r = check_lto(compile, err);
-	bool ok = r == 0;
 
 	if (r < 0)
 		return r;
-	ok = add(&words, "", compile->words[0]);
+	bool ok = add(&words, "", compile->words[0]);
 	/* __FILE__ and the debug information are to name files as ever. Of two maps that fit gcc takes the later one,
 	 * and the command's own are to win: they speak of paths in the view, too. */
 	if (ok && view)

@@ -8,16 +8,16 @@
 #include "elf/field.h"
 #include "types/array.h"
 
-/* Something of the program that the patch refers to, or something new that it brings: by name, of a unit or global. */
+/* Something of the program that the patch refers to, or something global that it brings. */
 struct named {
 	const char *name;
-	uint32_t unit; /* HP_NO_UNIT */
 	uint32_t symbol;
 };
 
 static int compare_named(const void *a, const void *b)
 {
-	return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
+	const struct named *first = a, *second = b;
+	return strcmp(first->name, second->name);
 }
 
 /* The one of that name in a tree; made with symbol 0 where there is none. */

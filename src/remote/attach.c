@@ -162,8 +162,8 @@ static int find_calls(pid_t pid, struct calls *ret_calls, struct hp_err *err)
 	int error = hp_image_open(libc.file, "libc", &image, err);
 	if (error)
 		return error;
-	uint64_t bias = libc.low - low_of(image),
-		 names[3] = {value_of(image, "dlopen"), value_of(image, "dlsym"), value_of(image, "dlerror")};
+	const uint64_t bias = libc.low - low_of(image),
+		       names[3] = {value_of(image, "dlopen"), value_of(image, "dlsym"), value_of(image, "dlerror")};
 	hp_image_close(image);
 	if (!names[0] || !names[1] || !names[2])
 		return hp_err_set(err, HOTPATCH_ENOTSUP, "libc of process %d has no dlopen (glibc before 2.34)",
@@ -331,6 +331,7 @@ static int try_all(const struct choice *choice, struct hp_tracee *ret_tracee, st
 	int error = try_thread(choice, choice->pid, ret_tracee, err);
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)choice->pid);
 	DIR *folder = error == HOTPATCH_EBUSY || error == HOTPATCH_EGONE ? opendir(path) : NULL;
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone, which is all that readdir(3) asks for */
 	for (struct dirent *entry;
 	     folder && (error == HOTPATCH_EBUSY || error == HOTPATCH_EGONE) && (entry = readdir(folder));) {
 		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
@@ -460,7 +461,7 @@ static int load(struct hp_tracee *tracee, const struct calls *calls, const char 
 {
 	char path[4096];
 	int64_t fd = -1;
-	uint64_t handle, args[6] = {0};
+	uint64_t handle;
 	struct hp_err ignored;
 	int error = hp_tracee_prepare(tracee, err);
 	snprintf(path, sizeof(path), "%s", library);
@@ -472,7 +473,7 @@ static int load(struct hp_tracee *tracee, const struct calls *calls, const char 
 	if (!error)
 		error = start_agent(tracee, calls, handle, err);
 	if (fd >= 0) {
-		args[0] = (uint64_t)fd;
+		uint64_t args[6] = {(uint64_t)fd};
 		(void)!hp_tracee_syscall(tracee, SYS_close, args, &fd, &ignored);
 	}
 	return error;

@@ -134,11 +134,12 @@ static bool has_pending(const struct hp_tracee *tracee)
 
 static void unmap_area(struct hp_tracee *tracee)
 {
-	struct hp_err ignored;
-	int64_t result;
-	uint64_t args[6] = {tracee->area, tracee->size};
-	if (tracee->area)
+	if (tracee->area) {
+		struct hp_err ignored;
+		int64_t result;
+		uint64_t args[6] = {tracee->area, tracee->size};
 		(void)!hp_tracee_syscall(tracee, SYS_munmap, args, &result, &ignored);
+	}
 	tracee->area = 0;
 }
 
@@ -289,7 +290,9 @@ static int find_syscall(struct hp_tracee *tracee, struct hp_err *err)
 	while (maps && !tracee->syscall_at && fgets(line, sizeof(line), maps)) {
 		if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %63s", &low, &high, name) != 3 || strcmp(name, "[vdso]") != 0)
 			continue;
-		size_t n = high - low < sizeof(code) ? high - low : sizeof(code);
+		size_t n = high - low;
+		if (n > sizeof(code))
+			n = sizeof(code);
 		size_t at = hp_tracee_read(tracee, low, code, n) ? hp_arch_find_syscall(code, n) : n;
 		tracee->syscall_at = at < n ? low + at : 0;
 	}
@@ -315,12 +318,13 @@ static int block_signals(struct hp_tracee *tracee, struct hp_err *err)
 int hp_tracee_prepare(struct hp_tracee *tracee, struct hp_err *err)
 {
 	int64_t area = 0;
-	uint64_t args[6] = {0, AREA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, UINT64_MAX, 0};
 	int error = find_syscall(tracee, err);
 	if (!error)
 		error = block_signals(tracee, err);
-	if (!error)
+	if (!error) {
+		uint64_t args[6] = {0, AREA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, UINT64_MAX, 0};
 		error = hp_tracee_syscall(tracee, SYS_mmap, args, &area, err);
+	}
 	if (!error && area < 0 && area > -4096)
 		error = hp_err_system(err, HOTPATCH_ENOMEM, (int)-area, "memory in process %d", (int)tracee->pid);
 	if (error)
