@@ -64,6 +64,16 @@ static void take_writes(struct hp_cursor *in, struct hp_order *order)
 	}
 }
 
+/* A way back stands behind its way there. */
+static void take_callback(struct hp_cursor *in, struct hp_order *order, uint32_t i)
+{
+	unsigned event = (unsigned)hp_take(in, 1);
+	order->callbacks[i].event = event;
+	order->callbacks[i].address = hp_take(in, 8);
+	in->bad |= event > HP_WIRE_MIGRATE_BACK ||
+	           (event == HP_WIRE_MIGRATE_BACK && (i == 0 || order->callbacks[i - 1].event != HP_WIRE_MIGRATE));
+}
+
 int hp_order_take(struct hp_exchange *x, struct hp_order *order)
 {
 	struct hp_cursor *in = &x->in;
@@ -78,11 +88,8 @@ int hp_order_take(struct hp_exchange *x, struct hp_order *order)
 		order->replaced_ids[i] = hp_take(in, 8);
 	take_changes(in, order);
 	order->n_callbacks = hp_take_count(in, 4, HP_WIRE_CALLBACKS_MAX, 9);
-	for (uint32_t i = 0; i < order->n_callbacks; i++) {
-		order->callbacks[i].event = (unsigned)hp_take(in, 1);
-		order->callbacks[i].address = hp_take(in, 8);
-		in->bad |= order->callbacks[i].event > HP_WIRE_MIGRATE;
-	}
+	for (uint32_t i = 0; i < order->n_callbacks; i++)
+		take_callback(in, order, i);
 	take_writes(in, order);
 	order->notes = hp_take_bytes(in, &order->notes_size);
 	in->bad |= order->notes_size > HP_WIRE_NOTES_MAX;
@@ -143,7 +150,8 @@ static bool is_writable(uintptr_t address, size_t size)
 static int check_callbacks_and_data(const struct hp_order *order, struct hp_err *err)
 {
 	for (uint32_t i = 0; i < order->n_callbacks; i++)
-		if (!is_code(order->callbacks[i].address, order->callbacks[i].address + 1))
+		if (!(order->callbacks[i].event == HP_WIRE_MIGRATE_BACK && !order->callbacks[i].address) &&
+		    !is_code(order->callbacks[i].address, order->callbacks[i].address + 1))
 			return hp_err_set(err, HOTPATCH_EINVAL, "a callback (%#lx) is no code of a loaded image",
 			                  (unsigned long)order->callbacks[i].address);
 	for (uint32_t i = 0; i < order->n_writes; i++)

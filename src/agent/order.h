@@ -28,7 +28,7 @@ struct hp_order {
 	struct {
 		unsigned event;
 		uintptr_t address;
-	} callbacks[HP_WIRE_CALLBACKS_MAX];
+	} callbacks[HP_WIRE_CALLBACKS_MAX]; /* HP_WIRE_MIGRATE_BACK only behind HP_WIRE_MIGRATE; 0: no way back */
 	struct hp_order_change *changes;
 	struct hp_order_write *writes;
 	uint32_t n_regions, n_replaced, n_callbacks, n_changes, n_writes;

@@ -15,6 +15,11 @@
 #include "base/wire.h"
 #include "live/linked.h"
 
+/* What gives live objects another layout, there and back; back NULL: there is no way. */
+struct hp_migration {
+	void (*forward)(void), (*back)(void);
+};
+
 struct hp_record {
 	struct hp_record *next;
 	uint64_t id;
@@ -24,6 +29,8 @@ struct hp_record {
 	uint32_t n_changes;
 	uint64_t regions[HP_WIRE_REGIONS_MAX]; /* their ids */
 	size_t n_regions;
+	struct hp_migration migrations[HP_WIRE_CALLBACKS_MAX];
+	size_t n_migrations;
 	uint8_t *notes; /* the command's, kept for it */
 	uint32_t notes_size;
 };

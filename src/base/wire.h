@@ -55,7 +55,9 @@ enum {
 	HP_WIRE_EXTENTS_MAX = 4,
 	HP_WIRE_BLOCKERS_MAX = 32,
 	HP_WIRE_FRAMES_MAX = 24,
-	HP_WIRE_MIGRATE = 4, /* behind enum hotpatch_event: a callback between the old code and the new */
+	/* Behind enum hotpatch_event: callbacks between the old code and the new, and the way back. */
+	HP_WIRE_MIGRATE = 4,
+	HP_WIRE_MIGRATE_BACK,
 };
 
 struct hp_wire_header {

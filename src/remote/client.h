@@ -151,7 +151,7 @@ struct hp_remote_change {
 	size_t n_old;
 };
 
-enum { HP_REMOTE_MIGRATE = 4 }; /* behind enum hotpatch_event */
+enum { HP_REMOTE_MIGRATE = 4, HP_REMOTE_MIGRATE_BACK }; /* behind enum hotpatch_event */
 
 struct hp_remote_callback {
 	unsigned event;

@@ -24,6 +24,7 @@ struct hp_link {
 	uint64_t *replaced; /* patch ids */
 	size_t n_replaced;
 	struct hp_remote_callback *callbacks;
+	size_t n_callbacks;
 	struct hp_remote_data *data;
 	void *notes;
 	size_t notes_size;
@@ -241,18 +242,32 @@ static void fill_change(const struct hp_link *link, size_t i)
 	add_pieces(link, to, symbol->section, symbol->name, 3);
 }
 
+static void add_callback(struct hp_link *link, unsigned event, uint32_t symbol)
+{
+	uint64_t address = symbol ? address_of(link, symbol) : 0;
+	link->callbacks[link->n_callbacks++] = (struct hp_remote_callback){event, address};
+}
+
+static void fill_callbacks(struct hp_link *link)
+{
+	for (size_t i = 0; i < link->file->n_callbacks; i++)
+		add_callback(link, link->file->callbacks[i].kind, link->file->callbacks[i].symbol);
+	for (size_t i = 0; i < link->file->n_migrations; i++) {
+		add_callback(link, HP_REMOTE_MIGRATE, link->file->migrations[i].forward);
+		add_callback(link, HP_REMOTE_MIGRATE_BACK, link->file->migrations[i].back);
+	}
+}
+
 static int fill_changes(struct hp_link *link, struct hp_err *err)
 {
 	link->changes = calloc(link->file->n_changes + 1, sizeof(*link->changes));
-	link->callbacks = calloc(link->file->n_callbacks + 1, sizeof(*link->callbacks));
+	link->callbacks = calloc(link->file->n_callbacks + 2 * link->file->n_migrations + 1, sizeof(*link->callbacks));
 	link->data = calloc(link->file->n_reinits + 1, sizeof(*link->data));
 	if (!link->changes || !link->callbacks || !link->data)
 		return no_memory(link, err);
 	for (size_t i = 0; i < link->file->n_changes; i++)
 		fill_change(link, i);
-	for (size_t i = 0; i < link->file->n_callbacks; i++)
-		link->callbacks[i] = (struct hp_remote_callback){link->file->callbacks[i].kind,
-		                                                 address_of(link, link->file->callbacks[i].symbol)};
+	fill_callbacks(link);
 	for (size_t i = 0; i < link->file->n_reinits; i++) {
 		const struct hp_patch_reinit *reinit = &link->file->reinits[i];
 		const struct hp_patch_symbol *value = &link->file->symbols[reinit->symbol];
@@ -346,7 +361,7 @@ static int apply(struct hp_link *link, bool dry_run, struct hp_remote_result *re
 		.changes = link->changes,
 		.n_changes = link->file->n_changes,
 		.callbacks = link->callbacks,
-		.n_callbacks = link->options.check ? 0 : link->file->n_callbacks,
+		.n_callbacks = link->options.check ? 0 : link->n_callbacks,
 		.data = link->data,
 		.n_data = link->options.check ? 0 : link->file->n_reinits,
 		.notes = link->notes,
