@@ -139,8 +139,8 @@ static bool add_viewed(struct hp_words *words, const char *word, const char *vie
 
 /* -- The command ----------------------------------------------------------------------------------------------- */
 
-/* For sources that begin to use hotpatch.h with the change (marks.h): where it is installed with this command, behind all
- * folders of the program's own. */
+/* For sources that begin to use hotpatch.h with the change (marks.h): where it is installed with this command, behind
+ * all folders of the program's own. */
 static bool add_header(struct hp_words *words)
 {
 	char folder[4096], path[4200];
