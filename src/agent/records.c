@@ -11,6 +11,7 @@
 #include "agent/table.h"
 #include "agent/order.h"
 #include "base/mapped.h"
+#include "base/memory.h"
 #include "live/threads.h"
 
 /* -- The list ---------------------------------------------------------------------------------------------------- */
@@ -59,8 +60,14 @@ static void record_free(struct hp_record *record)
 	if (!record)
 		return;
 	free(record->name);
-	free(record->notes);
-	free(record);
+	hp_memory_forget(record->notes, record->notes_size);
+	hp_memory_forget(record, sizeof(*record));
+}
+
+void hp_record_remove(struct hp_agent *agent, struct hp_record *record)
+{
+	record_unlink(agent, record);
+	record_free(record);
 }
 
 void hp_records_mend(struct hp_agent *agent)
@@ -96,7 +103,8 @@ static int add_change(struct hotpatch *patch, const struct hp_order *order, cons
 
 static int add_listener(struct hotpatch *patch, unsigned event, uintptr_t address, struct hp_err *err)
 {
-	struct hp_listener *grown = realloc(patch->listeners, (patch->n_listeners + 1) * sizeof(*grown));
+	size_t size = patch->n_listeners * sizeof(struct hp_listener);
+	struct hp_listener *grown = hp_memory_grow(patch->listeners, size, size + sizeof(*grown));
 	if (!grown)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a callback of patch '%s'", patch->name);
 	patch->listeners = grown;
@@ -129,6 +137,8 @@ static struct hp_record *record_new(const struct hp_order *order, struct hp_err 
 		record->n_changes = order->n_changes;
 		memcpy(record->regions, order->regions, order->n_regions * sizeof(*record->regions));
 		record->n_regions = order->n_regions;
+		memcpy(record->used, order->used, order->n_used * sizeof(*record->used));
+		record->n_used = order->n_used;
 		clock_gettime(CLOCK_REALTIME, &record->since);
 		return record;
 	}
@@ -216,6 +226,7 @@ static void retire_records(struct hp_agent *agent, struct hp_session *session)
 			continue;
 		pthread_mutex_lock(&agent->lists);
 		record->patch = NULL;
+		agent->n_left++;
 		pthread_mutex_unlock(&agent->lists);
 		hp_patch_destroy(patch, session);
 	}

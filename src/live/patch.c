@@ -328,7 +328,7 @@ void hp_patch_destroy(struct hotpatch *patch, struct hp_session *session)
 			release(patch->items[i].definition, session);
 	}
 	free(patch->items);
-	free(patch->listeners);
+	hp_memory_forget(patch->listeners, patch->n_listeners * sizeof(*patch->listeners));
 	free(patch->name);
 	free(patch);
 }
