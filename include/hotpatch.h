@@ -185,6 +185,12 @@ struct hotpatch_options {
 #define HOTPATCHABLE_AS(path)
 #define HOTPATCH
 #define HOTPATCH_AS(path)
+#define HOTPATCH_MARK_(what, kind, callback, forward, back, type)                                                      \
+	__attribute__((unused)) static void hotpatch_unmarked_##what(void)                                             \
+	{                                                                                                              \
+		(void)(callback), (void)(forward), (void)(back);                                                       \
+	}                                                                                                              \
+	struct hotpatch_mark
 #endif
 
 HOTPATCH_BEGIN_C_
@@ -200,9 +206,49 @@ enum hotpatch_event {
 	HOTPATCH_POST_REVERT, /* the old definitions hold again */
 };
 
-/* Non-zero from a PRE callback refuses the operation with HOTPATCH_EVETO; ignored from a POST callback. Runs in the
- * thread that applies or reverts; must not apply or revert anything itself. */
+/* Non-zero from a PRE callback refuses the operation with HOTPATCH_EVETO (hotpatch_veto gives the reason); ignored from
+ * a POST callback. Runs in the thread that applies or reverts; must not apply or revert anything itself. */
 typedef int (*hotpatch_callback)(struct hotpatch *patch, enum hotpatch_event event, void *arg);
+
+/* -- In changed source -----------------------------------------------------------------------------------------
+ *
+ * At the top of a file that `hotpatch build` makes a patch from; function is defined or declared above, and may be
+ * static. A mark counts for the patch in whose change it, or a function it names, is new or differs; the program itself
+ * passes over marks.
+ *
+ * HOTPATCH_PRE_APPLY(function)   int function(struct hotpatch *, enum hotpatch_event, void *), with NULL as the last:
+ * HOTPATCH_POST_APPLY(function)  run as those of hotpatch_on, by the agent's thread, in the order they stand in
+ * HOTPATCH_PRE_REVERT(function)
+ * HOTPATCH_POST_REVERT(function)
+ *
+ * HOTPATCH_MIGRATE(type, forward, back)   type is the tag of a struct, union or enum (or the typedef of one without a
+ *                                         tag) whose layout may differ in the patch, since void forward(void) gives
+ *                                         live objects the new layout, and void back(void) the old one when the patch
+ *                                         is reverted; back NULL: it cannot be. They run while callers of all changing
+ *                                         functions are held and no thread is in an old or a new definition, so modes
+ *                                         HOTPATCH_DRAIN and HOTPATCH_FORCE are refused. A changing function that they
+ *                                         call is the one that holds afterwards. They take no lock that a held caller
+ *                                         may own: malloc's only where malloc calls none of the changing functions.
+ *                                         Callers wait until they end.
+ */
+#define HOTPATCH_PRE_APPLY(function) HOTPATCH_MARK_(pre_apply_##function, 0, function, NULL, NULL, "")
+#define HOTPATCH_POST_APPLY(function) HOTPATCH_MARK_(post_apply_##function, 1, function, NULL, NULL, "")
+#define HOTPATCH_PRE_REVERT(function) HOTPATCH_MARK_(pre_revert_##function, 2, function, NULL, NULL, "")
+#define HOTPATCH_POST_REVERT(function) HOTPATCH_MARK_(post_revert_##function, 3, function, NULL, NULL, "")
+#define HOTPATCH_MIGRATE(type, forward, back) HOTPATCH_MARK_(migrate_##type, 4, NULL, forward, back, #type)
+
+/* What a mark leaves in an object: read from its file, by nobody in the program. */
+struct hotpatch_mark {
+	unsigned kind, line;
+	hotpatch_callback callback;
+	void (*forward)(void), (*back)(void);
+	char type[64];
+};
+#ifndef HOTPATCH_DISABLE
+#define HOTPATCH_MARK_(what, kind, callback, forward, back, type)                                                      \
+	static struct hotpatch_mark hotpatch_mark_##what                                                               \
+		__attribute__((used, section("hotpatch_marks"))) = {kind, __LINE__, callback, forward, back, type}
+#endif
 
 /* One change that is in force or lies beneath one that is; valid during the callback only. */
 struct hotpatch_info {
@@ -255,6 +301,27 @@ int hotpatch_free(struct hotpatch *patch);
 
 /* Has callback run at event; several for one event run in the order they were given. */
 int hotpatch_on(struct hotpatch *patch, enum hotpatch_event event, hotpatch_callback callback, void *arg);
+
+/* For a PRE callback: `return hotpatch_veto(patch, "%d requests are open", n);` refuses with that reason, of which 200
+ * bytes are kept. Returns 1. NULL patch: there is nobody to tell. */
+int hotpatch_veto(struct hotpatch *patch, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* More fields for objects that live already, whose structs cannot grow: memory that belongs to an object's address and
+ * a number, which every field has its own of.
+ *
+ * attach: the memory, `size` bytes aligned to 16; made where there is none: zero, then init(memory, arg) runs before
+ *         another thread can see it (init NULL: nothing). NULL where memory is out, or it is there with another size:
+ *         HOTPATCH_ENOMEM, HOTPATCH_EINVAL.
+ * get:    the memory, NULL where there is none.
+ * detach: frees it, after free_inner(memory) (NULL: nothing); to be called before the object is freed, or its address
+ *         gets the fields of what was there before. HOTPATCH_ENOSYM: there is none. object NULL: of all objects.
+ *
+ * Thread safe; init and free_inner must not call these functions. Memory is the caller's to share: who detaches sees to
+ * it that no thread still uses it. */
+void *hotpatch_shadow_attach(const void *object, unsigned long id, size_t size, void (*init)(void *memory, void *arg),
+                             void *arg);
+void *hotpatch_shadow_get(const void *object, unsigned long id);
+int hotpatch_shadow_detach(const void *object, unsigned long id, void (*free_inner)(void *memory));
 
 /* Calls callback for every change, functions in order of address, each from the lowest level up, until it returns
  * non-zero, which is returned. No lock is held: callback may call anything. */
@@ -369,6 +436,27 @@ static inline int hotpatch_free(struct hotpatch *patch)
 static inline int hotpatch_on(struct hotpatch *patch, enum hotpatch_event event, hotpatch_callback callback, void *arg)
 {
 	(void)patch, (void)event, (void)callback, (void)arg;
+	return HOTPATCH_EDISABLED;
+}
+static inline int hotpatch_veto(struct hotpatch *patch, const char *format, ...)
+{
+	(void)patch, (void)format;
+	return 1;
+}
+static inline void *hotpatch_shadow_attach(const void *object, unsigned long id, size_t size,
+                                           void (*init)(void *memory, void *arg), void *arg)
+{
+	(void)object, (void)id, (void)size, (void)init, (void)arg;
+	return NULL;
+}
+static inline void *hotpatch_shadow_get(const void *object, unsigned long id)
+{
+	(void)object, (void)id;
+	return NULL;
+}
+static inline int hotpatch_shadow_detach(const void *object, unsigned long id, void (*free_inner)(void *memory))
+{
+	(void)object, (void)id, (void)free_inner;
 	return HOTPATCH_EDISABLED;
 }
 static inline int hotpatch_for_each(int (*callback)(const struct hotpatch_info *info, void *arg), void *arg)

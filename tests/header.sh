@@ -38,6 +38,17 @@ calls() {
 		HOTPATCH_AS("calc::div") int divide(int a, int b) { return a / b; }
 		static int add2(int a, int b) { return a + b + 1; }
 		static void nothing2(void) {}
+		static int called(struct hotpatch *p, enum hotpatch_event e, void *a)
+		{
+			(void)a;
+			return e == HOTPATCH_PRE_APPLY ? hotpatch_veto(p, "%d", 1) : 0;
+		}
+		HOTPATCH_PRE_APPLY(called);
+		HOTPATCH_POST_APPLY(called);
+		HOTPATCH_PRE_REVERT(called);
+		HOTPATCH_POST_REVERT(called);
+		HOTPATCH_MIGRATE(hotpatch_info, nothing2, NULL);
+		HOTPATCH_MIGRATE(hotpatch_error, nothing2, nothing2);
 		static int with_context(int a, int b)
 		{
 			int *more = (int *)hotpatch_context();

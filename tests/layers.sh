@@ -55,8 +55,9 @@ for path in src/*/; do
 	while read -r place; do
 		pairs=$(find "$place" -maxdepth 1 -type f \( -name '*.[chS]' \) | sed 's/\.[chS]$//' | grep -v '/cmd_' | sort -u | wc -l)
 		most=12
-		[[ $folder == live ]] && most=23 # ARCHITECTURE.md says why
-		[[ $folder == base || $folder == make ]] && most=13
+		[[ $folder == live ]] && most=24 # ARCHITECTURE.md says why
+		[[ $folder == base ]] && most=13
+		[[ $folder == make ]] && most=14
 		((pairs <= most)) || fail "$place: $pairs file pairs, at most $most"
 	done < <(find "$path" -type d)
 done
@@ -71,7 +72,7 @@ done < <(grep -rE '^[[:space:]]*#[[:space:]]*include[[:space:]]*["<]' src --incl
 
 while read -r lines file; do
 	most=600
-	[[ $file == include/hotpatch.h ]] && most=700 # the whole public interface
+	[[ $file == include/hotpatch.h ]] && most=750 # the whole public interface
 	((lines <= most)) || fail "$file: $lines lines, split at $most"
 done < <(find src include tests examples bench -name '*.[chS]' -exec wc -l {} + | grep -v ' total$')
 

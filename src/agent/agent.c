@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/client.h"
+#include "agent/leftovers.h"
 #include "agent/records.h"
 #include "agent/regions.h"
 #include "agent/socket.h"
@@ -152,6 +153,7 @@ static void serve(struct hp_agent *agent)
 		look_for_the_last_thread();
 		if (n > 0)
 			serve_clients(agent, &watch);
+		hp_leftovers_tidy(agent);
 	}
 }
 

@@ -41,6 +41,7 @@ struct hp_agent {
 	struct hp_region *regions;
 	struct hp_record *records; /* patches applied from outside, in order */
 	uint64_t last_id;          /* of regions, patches and clients */
+	size_t n_left, left_limit; /* reverted patches in the list; how many before they are looked at: leftovers.h */
 };
 
 /* Starts the agent; path NULL or "": where the command looks. 0 also where it runs already at that path;

@@ -9,6 +9,7 @@
 
 #include "agent/regions.h"
 #include "agent/requests.h"
+#include "base/memory.h"
 
 static uint64_t now(void)
 {
@@ -120,7 +121,7 @@ static bool reserve(struct hp_client *client, size_t want)
 		capacity *= 2;
 	if (capacity > want && want > client->n_in)
 		capacity = want;
-	uint8_t *grown = realloc(client->in, capacity);
+	uint8_t *grown = hp_memory_grow(client->in, client->n_in, capacity);
 	if (!grown)
 		return false;
 	client->in = grown;
@@ -171,6 +172,7 @@ static bool write_answer(struct hp_client *client)
 
 static void keep_no_more_than(struct hp_client *client, size_t size)
 {
+	explicit_bzero(client->in, client->n_in); /* addresses of code: leftovers.h */
 	client->n_in = 0;
 	if (client->in_capacity <= size)
 		return;

@@ -191,6 +191,8 @@ static uintptr_t resolve(const struct wanted *wanted)
 	if (hp_mapped_is_static())
 		return 0;
 	if (!wanted->defined_there) {
+		/* The default scope is ours: so code of patches finds hotpatch_* also where `hotpatch attach` has
+		 * loaded this library and no image's scope has it. */
 		uintptr_t address = look_up(RTLD_DEFAULT, wanted);
 		return address ? address : look_up_in(image, wanted);
 	}

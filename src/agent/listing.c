@@ -21,6 +21,10 @@ static void put_record(const struct hp_agent *agent, struct hp_wire *out, const 
 	hp_put(out, (uint64_t)record->since.tv_nsec, 4);
 	hp_put(out, record->patch ? 1 : 2, 1);
 	hp_put(out, record->n_changes, 4);
+	hp_put_str(out, record->left.reason);
+	hp_put_str(out, record->left.place);
+	hp_put(out, record->left.address, 8);
+	hp_put(out, record->left.target, 8);
 	hp_put(out, record->n_regions, 4);
 	for (size_t i = 0; i < record->n_regions; i++) {
 		const struct hp_region *region = hp_region_find(agent, record->regions[i]);

@@ -7,6 +7,7 @@
 #include "agent/records.h"
 #include "agent/regions.h"
 #include "base/mapped.h"
+#include "base/memory.h"
 
 void hp_order_free(struct hp_order *order)
 {
@@ -14,9 +15,9 @@ void hp_order_free(struct hp_order *order)
 		return;
 	for (uint32_t i = 0; order->changes && i < order->n_changes; i++)
 		free(order->changes[i].name);
-	free(order->changes);
+	hp_memory_forget(order->changes, order->n_changes * sizeof(*order->changes));
 	free(order->writes);
-	free(order);
+	hp_memory_forget(order, sizeof(*order));
 }
 
 void hp_order_take_options(struct hp_cursor *in, bool has_flags, struct hotpatch_options *options, bool *ret_dry)
@@ -64,6 +65,34 @@ static void take_writes(struct hp_cursor *in, struct hp_order *order)
 	}
 }
 
+/* A way back stands behind its way there. */
+static void take_callback(struct hp_cursor *in, struct hp_order *order, uint32_t i)
+{
+	unsigned event = (unsigned)hp_take(in, 1);
+	order->callbacks[i].event = event;
+	order->callbacks[i].address = hp_take(in, 8);
+	in->bad |= event > HP_WIRE_MIGRATE_BACK ||
+	           (event == HP_WIRE_MIGRATE_BACK && (i == 0 || order->callbacks[i - 1].event != HP_WIRE_MIGRATE));
+}
+
+/* What earlier patches have and this one refers to: as the regions it lies in, each once. */
+static void take_use(const struct hp_agent *agent, struct hp_cursor *in, struct hp_order *order)
+{
+	uint64_t address = hp_take(in, 8);
+	const struct hp_region *region = hp_region_at(agent, address);
+	if (!region || region->client) {
+		order->lost = address;
+		return;
+	}
+	for (size_t i = 0; i < order->n_used; i++)
+		if (order->used[i] == region->id)
+			return;
+	if (order->n_used < HP_WIRE_REGIONS_MAX)
+		order->used[order->n_used++] = region->id;
+	else
+		in->bad = true;
+}
+
 int hp_order_take(struct hp_exchange *x, struct hp_order *order)
 {
 	struct hp_cursor *in = &x->in;
@@ -78,12 +107,12 @@ int hp_order_take(struct hp_exchange *x, struct hp_order *order)
 		order->replaced_ids[i] = hp_take(in, 8);
 	take_changes(in, order);
 	order->n_callbacks = hp_take_count(in, 4, HP_WIRE_CALLBACKS_MAX, 9);
-	for (uint32_t i = 0; i < order->n_callbacks; i++) {
-		order->callbacks[i].event = (unsigned)hp_take(in, 1);
-		order->callbacks[i].address = hp_take(in, 8);
-		in->bad |= order->callbacks[i].event > HP_WIRE_MIGRATE;
-	}
+	for (uint32_t i = 0; i < order->n_callbacks; i++)
+		take_callback(in, order, i);
 	take_writes(in, order);
+	order->n_uses = hp_take_count(in, 4, HP_WIRE_USES_MAX, 8);
+	for (uint32_t i = 0; i < order->n_uses; i++)
+		take_use(x->agent, in, order);
 	order->notes = hp_take_bytes(in, &order->notes_size);
 	in->bad |= order->notes_size > HP_WIRE_NOTES_MAX;
 	if (!order->changes || !order->writes)
@@ -143,7 +172,8 @@ static bool is_writable(uintptr_t address, size_t size)
 static int check_callbacks_and_data(const struct hp_order *order, struct hp_err *err)
 {
 	for (uint32_t i = 0; i < order->n_callbacks; i++)
-		if (!is_code(order->callbacks[i].address, order->callbacks[i].address + 1))
+		if (!(order->callbacks[i].event == HP_WIRE_MIGRATE_BACK && !order->callbacks[i].address) &&
+		    !is_code(order->callbacks[i].address, order->callbacks[i].address + 1))
 			return hp_err_set(err, HOTPATCH_EINVAL, "a callback (%#lx) is no code of a loaded image",
 			                  (unsigned long)order->callbacks[i].address);
 	for (uint32_t i = 0; i < order->n_writes; i++)
@@ -195,6 +225,10 @@ int hp_order_check(const struct hp_exchange *x, struct hp_order *order, struct h
 	int error = order->generation && order->generation != hp_mapped_generation()
 	                    ? hp_err_set(err, HOTPATCH_ESTATE, "libraries were loaded or unloaded meanwhile; try again")
 	                    : check_callbacks_and_data(order, err);
+	if (!error && order->lost)
+		error = hp_err_set(err, HOTPATCH_ESTATE,
+		                   "the patch that has %#lx, to which this one refers, has gone meanwhile; try again",
+		                   (unsigned long)order->lost);
 	if (!error)
 		error = check_regions(x, order, err);
 	if (!error)

@@ -28,10 +28,14 @@ struct hp_order {
 	struct {
 		unsigned event;
 		uintptr_t address;
-	} callbacks[HP_WIRE_CALLBACKS_MAX];
+	} callbacks[HP_WIRE_CALLBACKS_MAX]; /* HP_WIRE_MIGRATE_BACK only behind HP_WIRE_MIGRATE; 0: no way back */
 	struct hp_order_change *changes;
 	struct hp_order_write *writes;
 	uint32_t n_regions, n_replaced, n_callbacks, n_changes, n_writes;
+	uint64_t used[HP_WIRE_REGIONS_MAX]; /* regions of earlier patches that the code refers to */
+	size_t n_used;
+	uint32_t n_uses;
+	uintptr_t lost; /* an address that is to lie in one and does not */
 	const uint8_t *notes;
 	uint32_t notes_size;
 };

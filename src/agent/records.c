@@ -11,6 +11,7 @@
 #include "agent/table.h"
 #include "agent/order.h"
 #include "base/mapped.h"
+#include "base/memory.h"
 #include "live/threads.h"
 
 /* -- The list ---------------------------------------------------------------------------------------------------- */
@@ -59,8 +60,14 @@ static void record_free(struct hp_record *record)
 	if (!record)
 		return;
 	free(record->name);
-	free(record->notes);
-	free(record);
+	hp_memory_forget(record->notes, record->notes_size);
+	hp_memory_forget(record, sizeof(*record));
+}
+
+void hp_record_remove(struct hp_agent *agent, struct hp_record *record)
+{
+	record_unlink(agent, record);
+	record_free(record);
 }
 
 void hp_records_mend(struct hp_agent *agent)
@@ -96,7 +103,8 @@ static int add_change(struct hotpatch *patch, const struct hp_order *order, cons
 
 static int add_listener(struct hotpatch *patch, unsigned event, uintptr_t address, struct hp_err *err)
 {
-	struct hp_listener *grown = realloc(patch->listeners, (patch->n_listeners + 1) * sizeof(*grown));
+	size_t size = patch->n_listeners * sizeof(struct hp_listener);
+	struct hp_listener *grown = hp_memory_grow(patch->listeners, size, size + sizeof(*grown));
 	if (!grown)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a callback of patch '%s'", patch->name);
 	patch->listeners = grown;
@@ -129,6 +137,8 @@ static struct hp_record *record_new(const struct hp_order *order, struct hp_err 
 		record->n_changes = order->n_changes;
 		memcpy(record->regions, order->regions, order->n_regions * sizeof(*record->regions));
 		record->n_regions = order->n_regions;
+		memcpy(record->used, order->used, order->n_used * sizeof(*record->used));
+		record->n_used = order->n_used;
 		clock_gettime(CLOCK_REALTIME, &record->since);
 		return record;
 	}
@@ -139,19 +149,62 @@ static struct hp_record *record_new(const struct hp_order *order, struct hp_err 
 
 /* -- Commit ------------------------------------------------------------------------------------------------------ */
 
-/* While callers are held: data first, then what moves the program's own. Memory that has gone since it was checked is
- * passed over, not stumbled over. */
+/* One transition: `in` becomes live as `order` says, `out` is reverted. */
+struct switching {
+	const struct hp_order *order; /* NULL with `in`: nothing becomes live */
+	struct hp_record *in, *out[HP_WIRE_REGIONS_MAX];
+	size_t n_out;
+};
+
+static void take_migrations(struct hp_record *record, const struct hp_order *order)
+{
+	for (uint32_t i = 0; i < order->n_callbacks; i++) {
+		uintptr_t address = order->callbacks[i].address;
+		if (order->callbacks[i].event == HP_WIRE_MIGRATE)
+			record->migrations[record->n_migrations++].forward = (void (*)(void))address;
+		else if (order->callbacks[i].event == HP_WIRE_MIGRATE_BACK)
+			record->migrations[record->n_migrations - 1].back = (void (*)(void))address;
+	}
+}
+
+/* Objects change while no code is running that knows them: old and new must never run beside each other. */
+static int check_migrations(const struct switching *s, enum hotpatch_mode mode, struct hp_err *err)
+{
+	const struct hp_record *migrating = s->in && s->in->n_migrations ? s->in : NULL;
+	for (size_t i = 0; i < s->n_out; i++)
+		for (size_t k = 0; k < s->out[i]->n_migrations; k++) {
+			migrating = s->out[i];
+			if (!migrating->migrations[k].back)
+				return hp_err_set(
+					err, HOTPATCH_ESTATE,
+					"patch '%s' has given live objects another layout, and its HOTPATCH_MIGRATE "
+					"names no function that gives the old one back",
+					migrating->name);
+		}
+	if (!migrating || mode == HOTPATCH_WAIT || mode == HOTPATCH_TRY)
+		return 0;
+	return hp_err_set(
+		err, HOTPATCH_EINVAL,
+		"patch '%s' gives live objects another layout: old and new code must not run at once; use the "
+		"mode wait or try",
+		migrating->name);
+}
+
+/* While callers are held: what leaves gives objects their old layout, data is written, and what comes gives its own.
+ * Memory that has gone since it was checked is passed over, not stumbled over. */
 static void commit(void *arg)
 {
-	const struct hp_order *order = arg;
-	for (uint32_t i = 0; i < order->n_writes; i++) {
-		struct iovec from = {(void *)(uintptr_t)order->writes[i].bytes, order->writes[i].n};
-		struct iovec to = {(void *)order->writes[i].address, order->writes[i].n};
+	const struct switching *s = arg;
+	for (size_t i = s->n_out; i-- > 0;)
+		for (size_t k = s->out[i]->n_migrations; k-- > 0;)
+			s->out[i]->migrations[k].back();
+	for (uint32_t i = 0; s->order && i < s->order->n_writes; i++) {
+		struct iovec from = {(void *)(uintptr_t)s->order->writes[i].bytes, s->order->writes[i].n};
+		struct iovec to = {(void *)s->order->writes[i].address, s->order->writes[i].n};
 		hp_syscall(SYS_process_vm_writev, hp_thread_self(), (long)&from, 1, (long)&to, 1, 0);
 	}
-	for (uint32_t i = 0; i < order->n_callbacks; i++)
-		if (order->callbacks[i].event == HP_WIRE_MIGRATE)
-			((void (*)(void))order->callbacks[i].address)();
+	for (size_t i = 0; s->in && i < s->in->n_migrations; i++)
+		s->in->migrations[i].forward();
 }
 
 /* What a transition has to say beyond the code. */
@@ -173,6 +226,7 @@ static void retire_records(struct hp_agent *agent, struct hp_session *session)
 			continue;
 		pthread_mutex_lock(&agent->lists);
 		record->patch = NULL;
+		agent->n_left++;
 		pthread_mutex_unlock(&agent->lists);
 		hp_patch_destroy(patch, session);
 	}
@@ -186,17 +240,32 @@ static void own_regions(struct hp_agent *agent, const struct hp_record *record)
 	pthread_mutex_unlock(&agent->lists);
 }
 
-static int switch_patches(struct hotpatch *in, struct hotpatch *const *out, size_t n_out, struct hp_session *session)
+/* Descriptors are lent for callbacks before and after; what runs while callers are held has the agent's own. */
+static int switch_patches(struct switching *s, struct hp_session *session)
 {
+	struct hotpatch *in = s->in && s->in->patch->n ? s->in->patch : NULL, *out[HP_WIRE_REGIONS_MAX];
 	bool calls = in && in->n_listeners;
-	for (size_t i = 0; i < n_out; i++)
+	int error = check_migrations(s, session->request.mode, &session->err);
+	for (size_t i = 0; i < s->n_out; i++) {
+		out[i] = s->out[i]->patch;
 		calls |= out[i]->n_listeners > 0;
+	}
+	if (error)
+		return error;
+	session->request.commit = commit;
+	session->request.commit_arg = s;
 	if (calls)
 		hp_table_borrow();
-	int error = hp_patch_switch(in, out, n_out, session);
+	error = hp_patch_switch(in, out, s->n_out, session);
 	if (calls)
 		hp_table_give_back();
 	return error;
+}
+
+static void find_out(const struct hp_agent *agent, const struct hp_order *order, struct switching *s)
+{
+	for (uint32_t i = 0; i < order->n_replaced; i++)
+		s->out[s->n_out++] = hp_record_find(agent, order->replaced_ids[i]);
 }
 
 /* The record goes again if the patch did not become live. */
@@ -204,19 +273,27 @@ static int apply_patch(struct hp_exchange *x, struct hp_order *order, struct hp_
                        struct hp_session *session)
 {
 	struct hp_agent *agent = x->agent;
-	struct hotpatch *patch = record->patch;
-	session->request.commit = commit;
-	session->request.commit_arg = order;
+	struct switching s = {.order = order, .in = record};
+	find_out(agent, order, &s);
 	record_add(agent, record);
-	int error = switch_patches(patch->n ? patch : NULL, order->replaced, order->n_replaced, session);
+	int error = switch_patches(&s, session);
 	if (!session->outcome->live) {
 		record_unlink(agent, record);
 		return error;
 	}
 	own_regions(agent, record);
-	patch->applied = true;
+	record->patch->applied = true;
 	retire_records(agent, session);
 	return error;
+}
+
+/* All checks of what would be done, but for callbacks, which may have effects. */
+static int try_patch(const struct hp_exchange *x, const struct hp_order *order, struct hp_record *record,
+                     struct hp_session *session)
+{
+	struct switching s = {.order = order, .in = record};
+	find_out(x->agent, order, &s);
+	return check_migrations(&s, session->request.mode, &session->err);
 }
 
 static int apply(struct hp_exchange *x, struct hp_order *order, struct hp_session *session, uint64_t *ret_id)
@@ -231,8 +308,9 @@ static int apply(struct hp_exchange *x, struct hp_order *order, struct hp_sessio
 	}
 	record->patch = patch;
 	int error = fill_patch(patch, x, order, err);
-	if (!error && !order->dry)
-		error = apply_patch(x, order, record, session);
+	take_migrations(record, order);
+	if (!error)
+		error = order->dry ? try_patch(x, order, record, session) : apply_patch(x, order, record, session);
 	if (session->outcome->live) {
 		*ret_id = record->id;
 		return error;
@@ -270,7 +348,8 @@ static int revert(struct hp_exchange *x, uint64_t id, const char *name, struct h
 	if (!record || !record->patch)
 		return hp_err_set(&session->err, HOTPATCH_ESTATE, "no patch '%s' that came from outside is in force",
 		                  record ? record->name : name);
-	int error = switch_patches(NULL, &record->patch, 1, session);
+	struct switching s = {.out = {record}, .n_out = 1};
+	int error = switch_patches(&s, session);
 	retire_records(agent, session);
 	return error;
 }

@@ -9,6 +9,7 @@
 
 #include "agent/debugger.h"
 #include "agent/requests.h"
+#include "base/memory.h"
 #include "code/near.h"
 #include "code/text.h"
 #include "live/barrier.h"
@@ -23,6 +24,14 @@ struct hp_region *hp_region_find(const struct hp_agent *agent, uint64_t id)
 		if (region->id == id)
 			return region;
 	return NULL;
+}
+
+struct hp_region *hp_region_at(const struct hp_agent *agent, uintptr_t address)
+{
+	struct hp_region *region = agent->regions;
+	while (region && (address < region->address || address - region->address >= region->size))
+		region = region->next;
+	return region;
 }
 
 static int find(struct hp_exchange *x, uint64_t id, struct hp_region **ret_region)
@@ -53,28 +62,58 @@ static void region_destroy(void *memory)
 	munmap((void *)region->address, region->size);
 	for (size_t i = 0; i < region->linked.n_names; i++)
 		free(region->linked.names[i].name);
-	free(region->linked.names);
+	hp_memory_forget(region->linked.names, region->linked.n_names * sizeof(*region->linked.names));
 	free(region->linked.label);
-	free(region);
+	hp_memory_forget(region, sizeof(*region));
+}
+
+/* The list of images with the region, or without it. */
+static bool list_image(struct hp_region *region, bool listed)
+{
+	struct hp_err ignored;
+	if (hp_registry_enter(&ignored) != 0)
+		return false;
+	if (listed)
+		hp_mapped_add(&region->linked);
+	else
+		hp_mapped_remove(&region->linked);
+	hp_registry_leave();
+	if (hp_registry_enter(&ignored) != 0)
+		return false;
+	hp_registry_leave();
+	return true;
+}
+
+static void tell_unwinder(struct hp_region *region, bool known)
+{
+	void (*tell)(const void *) = NULL;
+	if (region->linked.eh_frame && region->unwinder != known)
+		tell = find_libgcc(known ? "__register_frame" : "__deregister_frame");
+	if (!tell)
+		return;
+	tell(region->linked.eh_frame);
+	region->unwinder = known;
+}
+
+bool hp_region_hide(struct hp_region *region)
+{
+	tell_unwinder(region, false);
+	return list_image(region, false);
+}
+
+void hp_region_show(struct hp_region *region)
+{
+	(void)list_image(region, true); /* without memory for it now: the next list has it */
+	tell_unwinder(region, true);
 }
 
 /* What was told of it is taken back first, and the list of images is made without it. False: there was no memory for
  * that, and the region has to stay. */
 static bool forget_image(struct hp_region *region)
 {
-	struct hp_err ignored;
-	void (*deregister)(const void *) = region->unwinder ? find_libgcc("__deregister_frame") : NULL;
-	if (deregister)
-		deregister(region->linked.eh_frame);
 	hp_debugger_remove(region->debugger);
-	if (hp_registry_enter(&ignored) != 0)
-		return false;
-	hp_mapped_remove(&region->linked);
-	hp_registry_leave();
-	if (hp_registry_enter(&ignored) != 0)
-		return false;
-	hp_registry_leave();
-	return true;
+	region->debugger = NULL;
+	return hp_region_hide(region);
 }
 
 static void unlink_region(struct hp_agent *agent, const struct hp_region *region)
@@ -88,7 +127,7 @@ static void unlink_region(struct hp_agent *agent, const struct hp_region *region
 	pthread_mutex_unlock(&agent->lists);
 }
 
-static void region_release(struct hp_agent *agent, struct hp_region *region)
+void hp_region_drop(struct hp_agent *agent, struct hp_region *region)
 {
 	unlink_region(agent, region);
 	if (!region->registered || forget_image(region))
@@ -101,7 +140,7 @@ void hp_regions_release_all(struct hp_agent *agent, uint64_t client)
 	for (struct hp_region *region = agent->regions; region; region = next) {
 		next = region->next;
 		if (region->client == client)
-			region_release(agent, region);
+			hp_region_drop(agent, region);
 	}
 }
 
@@ -121,7 +160,7 @@ int hp_region_release_handle(struct hp_exchange *x)
 	if (!error && !region->client)
 		error = hp_err_set(&x->err, HOTPATCH_ESTATE, "region %llu belongs to a patch", (unsigned long long)id);
 	if (!error)
-		region_release(x->agent, region);
+		hp_region_drop(x->agent, region);
 	return error;
 }
 
@@ -362,7 +401,7 @@ static int take_names(const struct hp_region *region, struct description *descri
 	}
 	if (!linked->names)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %u names", description->n_names);
-	qsort(linked->names, linked->n_names, sizeof(*linked->names), compare_names);
+	hp_memory_sort(linked->names, linked->n_names, sizeof(*linked->names), compare_names);
 	return 0;
 }
 
@@ -403,7 +442,7 @@ static int take_frames(const struct hp_region *region, const struct description 
 	if (!sound || !frames_are_whole(trial.low, trial.high) || !hp_cfi_index(&trial, trial.low, trial.high))
 		return hp_err_set(err, HOTPATCH_EINVAL, "the unwind table of region %llu makes no sense",
 		                  (unsigned long long)region->id);
-	free(trial.index);
+	hp_memory_forget(trial.index, trial.n_index * sizeof(*trial.index));
 	return 0;
 }
 
@@ -436,13 +475,10 @@ static int check_registrable(const struct hp_region *region, const struct descri
 
 static uint32_t tell_others(struct hp_region *region, const struct description *description)
 {
-	void (*enlist)(const void *) = region->linked.eh_frame ? find_libgcc("__register_frame") : NULL;
-	uint32_t told = 0;
-	if (enlist) {
-		enlist(region->linked.eh_frame);
-		region->unwinder = true;
-		told |= 1;
-	}
+	tell_unwinder(region, true);
+	uint32_t told = region->unwinder ? 1 : 0;
+	region->symfile = (struct hp_span){region->address + description->symfile,
+	                                   region->address + description->symfile + description->symfile_size};
 	if (description->symfile_size)
 		region->debugger = hp_debugger_add((const void *)(region->address + description->symfile),
 		                                   description->symfile_size);

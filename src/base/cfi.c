@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 #include "base/cursor.h"
 
 /* -- Entries ----------------------------------------------------------------------------------------------------- */
@@ -180,7 +182,7 @@ bool hp_cfi_index(struct hp_cfi *cfi, const uint8_t *begin, const uint8_t *end)
 	if (!index)
 		return false;
 	section_walk(cfi, begin, end, index);
-	qsort(index, n, sizeof(*index), entry_compare);
+	hp_memory_sort(index, n, sizeof(*index), entry_compare);
 	cfi->index = index;
 	cfi->n_index = n;
 	return true;

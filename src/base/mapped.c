@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/memory.h"
+
 #pragma weak dlopen /* not in a static executable, which unloads nothing */
 #pragma weak dlclose
 
@@ -208,7 +210,8 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 
 static int add_linked(const struct hp_linked *linked, struct hp_mapped_list *list)
 {
-	struct hp_mapped *grown = realloc(list->images, (list->n + 1) * sizeof(*grown));
+	struct hp_mapped *grown =
+		hp_memory_grow(list->images, list->n * sizeof(*grown), (list->n + 1) * sizeof(*grown));
 	if (!grown)
 		return -1;
 	list->images = grown;
@@ -299,7 +302,7 @@ int hp_mapped_refresh(struct hp_mapped_list **ret_old, struct hp_err *err)
 		hp_mapped_free(list);
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the list of loaded images");
 	}
-	qsort(list->images, list->n, sizeof(*list->images), compare);
+	hp_memory_sort(list->images, list->n, sizeof(*list->images), compare);
 	atomic_store(&published, list);
 	must_refresh = false;
 	*ret_old = old;
@@ -312,7 +315,7 @@ void hp_mapped_free(void *list)
 	if (!l)
 		return;
 	for (size_t i = 0; i < l->n; i++) {
-		free(l->images[i].cfi.index);
+		hp_memory_forget(l->images[i].cfi.index, l->images[i].cfi.n_index * sizeof(*l->images[i].cfi.index));
 		free(l->images[i].path);
 	}
 	hp_memory_forget(l->images, l->n * sizeof(*l->images));

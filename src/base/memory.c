@@ -389,3 +389,42 @@ void *hp_memory_grow(void *memory, size_t size, size_t new_size)
 	hp_memory_forget(memory, size);
 	return grown;
 }
+
+static void swap(uint8_t *a, uint8_t *b, size_t size)
+{
+	for (; size >= sizeof(uintptr_t); size -= sizeof(uintptr_t), a += sizeof(uintptr_t), b += sizeof(uintptr_t)) {
+		uintptr_t x, y;
+		memcpy(&x, a, sizeof(x));
+		memcpy(&y, b, sizeof(y));
+		memcpy(a, &y, sizeof(y));
+		memcpy(b, &x, sizeof(x));
+	}
+	for (; size; size--, a++, b++) {
+		uint8_t x = *a;
+		*a = *b;
+		*b = x;
+	}
+}
+
+/* The item at `root` sinks until none below it is larger: of i, 2i + 1 and 2i + 2 are below. */
+static void sink(uint8_t *items, size_t root, size_t n, size_t size, int (*compare)(const void *a, const void *b))
+{
+	for (size_t child = 2 * root + 1; child < n; child = 2 * root + 1) {
+		if (child + 1 < n && compare(items + child * size, items + (child + 1) * size) < 0)
+			child++;
+		if (compare(items + root * size, items + child * size) >= 0)
+			return;
+		swap(items + root * size, items + child * size, size);
+		root = child;
+	}
+}
+
+void hp_memory_sort(void *items, size_t n, size_t size, int (*compare)(const void *a, const void *b))
+{
+	for (size_t i = n / 2; i-- > 0;)
+		sink(items, i, n, size, compare);
+	for (size_t end = n; end-- > 1;) {
+		swap(items, (uint8_t *)items + end * size, size);
+		sink(items, 0, end, size, compare);
+	}
+}

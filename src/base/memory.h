@@ -59,6 +59,8 @@ bool hp_memory_search(struct hp_memory *memory, const struct hp_search *search, 
 
 /* Frees memory of ours that held addresses, so that they do not stay behind in the heap. NULL is nothing. */
 void hp_memory_forget(void *memory, size_t size);
+/* qsort for the same, which libc's is not: it leaves copies of what it sorts in the heap. */
+void hp_memory_sort(void *items, size_t n, size_t size, int (*compare)(const void *a, const void *b));
 /* realloc for the same; NULL leaves the old as it is. */
 void *hp_memory_grow(void *memory, size_t size, size_t new_size);
 

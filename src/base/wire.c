@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 bool hp_wire_header_read(const uint8_t bytes[HP_WIRE_HEADER], struct hp_wire_header *ret_header)
 {
 	struct hp_cursor c = {bytes, bytes + HP_WIRE_HEADER, false};
@@ -24,7 +26,7 @@ uint8_t *hp_put_space(struct hp_wire *wire, size_t n)
 	}
 	if (wire->n + n > wire->capacity) {
 		size_t capacity = 2 * (wire->n + n) < 256 ? 256 : 2 * (wire->n + n);
-		uint8_t *grown = realloc(wire->v, capacity);
+		uint8_t *grown = hp_memory_grow(wire->v, wire->capacity, capacity);
 		if (!grown) {
 			wire->bad = true;
 			return NULL;
@@ -97,7 +99,7 @@ bool hp_wire_end(struct hp_wire *wire)
 
 void hp_wire_free(struct hp_wire *wire)
 {
-	free(wire->v);
+	hp_memory_forget(wire->v, wire->capacity);
 	*wire = (struct hp_wire){0};
 }
 

@@ -51,11 +51,14 @@ enum {
 	HP_WIRE_REGION_MAX = 256 << 20,
 	HP_WIRE_REGIONS_MAX = 64, /* of one connection, or one patch */
 	HP_WIRE_CALLBACKS_MAX = 64,
+	HP_WIRE_USES_MAX = 4096,
 	HP_WIRE_WRITES_MAX = 4096,
 	HP_WIRE_EXTENTS_MAX = 4,
 	HP_WIRE_BLOCKERS_MAX = 32,
 	HP_WIRE_FRAMES_MAX = 24,
-	HP_WIRE_MIGRATE = 4, /* behind enum hotpatch_event: a callback between the old code and the new */
+	/* Behind enum hotpatch_event: callbacks between the old code and the new, and the way back. */
+	HP_WIRE_MIGRATE = 4,
+	HP_WIRE_MIGRATE_BACK,
 };
 
 struct hp_wire_header {
@@ -86,7 +89,7 @@ void hp_put_at(struct hp_wire *wire, size_t at, uint32_t value);
 /* n bytes to be filled in by the caller; NULL when bad. */
 uint8_t *hp_put_space(struct hp_wire *wire, size_t n);
 bool hp_wire_end(struct hp_wire *wire);
-void hp_wire_free(struct hp_wire *wire);
+void hp_wire_free(struct hp_wire *wire); /* no address in it stays behind in the heap */
 
 /* -- Reading ------------------------------------------------------------------------------------------------------ */
 

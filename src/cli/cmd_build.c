@@ -332,18 +332,23 @@ static int pack_units(struct build *b)
 		.allowed = {b->allowed.items, b->allowed.count},
 	};
 	uint8_t *bytes = NULL;
+	const char **migrated = NULL;
 	size_t size;
 	int r = 0;
 
 	for (size_t i = 0; i < b->n_units && r == 0; i++)
-		if ((r = hp_select(&b->units[i], &make, &b->findings, &b->err)) == 0)
-			r = hp_rules_check(&b->units[i], &make, &b->findings, &b->err);
+		r = hp_select(&b->units[i], &make, &b->findings, &b->err);
+	if (r == 0)
+		r = hp_marks_collect(b->units, b->n_units, &make, &migrated, &b->err);
+	for (size_t i = 0; i < b->n_units && r == 0; i++)
+		r = hp_rules_check(&b->units[i], &make, &b->findings, &b->err);
 	if (r == 0)
 		r = check_change(b);
 	if (r == 0)
 		r = hp_pack(b->units, b->n_units, &make, &b->findings, &bytes, &size, &b->err);
 	if (r == 0)
 		r = hp_patchwriter_save(b->file, bytes, size, &b->err);
+	free(migrated);
 	free(bytes);
 	return r;
 }
@@ -360,6 +365,8 @@ static const char *const kind_names[HP_FINDINGS] = {
 	[HP_FOUND_KEPT] = "kept",
 	[HP_FOUND_REINIT] = "reinit",
 	[HP_FOUND_ALLOWED] = "allowed-layout",
+	[HP_FOUND_MIGRATED] = "migrated-layout",
+	[HP_FOUND_CALLBACK] = "callback",
 };
 
 static void say_findings(struct build *b)

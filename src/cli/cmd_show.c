@@ -79,6 +79,31 @@ static void show_bindings(struct hp_output *output, const struct hp_patchfile *f
 	json_object_set_new(output->root, "binds", bindings);
 }
 
+static void show_callbacks(struct hp_output *output, const struct hp_patchfile *file)
+{
+	static const char *const when[] = {"before apply", "after apply", "before revert", "after revert"};
+	json_t *callbacks = json_array(), *migrations = json_array();
+
+	if (file->n_callbacks || file->n_migrations)
+		hp_output_text(output, "runs:");
+	for (size_t i = 0; i < file->n_callbacks; i++) {
+		const char *name = file->symbols[file->callbacks[i].symbol].name, *at = when[file->callbacks[i].kind];
+		hp_output_text(output, "  %s %s", name, at);
+		json_array_append_new(callbacks, json_pack("{s:s, s:s}", "function", name, "when", at));
+	}
+	for (size_t i = 0; i < file->n_migrations; i++) {
+		const struct hp_patch_migration *m = &file->migrations[i];
+		const char *forward = file->symbols[m->forward].name;
+		const char *back = m->back ? file->symbols[m->back].name : NULL;
+		hp_output_text(output, "  %s, which gives live '%s' their new layout; back: %s", forward, m->type,
+		               back ? back : "none, so that the patch cannot be reverted");
+		json_array_append_new(migrations,
+		                      json_pack("{s:s, s:s, s:s?}", "type", m->type, "forward", forward, "back", back));
+	}
+	json_object_set_new(output->root, "callbacks", callbacks);
+	json_object_set_new(output->root, "migrations", migrations);
+}
+
 static void show_names(struct hp_output *output, const char *key, const char *const *names, size_t n)
 {
 	json_t *array = json_array();
@@ -210,6 +235,7 @@ static void show(struct hp_output *output, const struct hp_patchfile *file, bool
 	show_targets(output, file);
 	show_changes(output, file);
 	show_defines(output, file);
+	show_callbacks(output, file);
 	show_bindings(output, file);
 	show_names(output, "requires", file->requires, file->n_requires);
 	show_names(output, "replaces", file->replaces, file->n_replaces);

@@ -1,5 +1,8 @@
 /* status - how it stands in running processes: the runtime, and of each patch whether old code still runs. */
+#include <stdio.h>
+
 #include "cli/survey.h"
+#include "remote/place.h"
 #include "remote/view.h"
 
 static void tell_runtime(struct hp_output *output, struct hp_target *target, const struct hp_view *view)
@@ -22,23 +25,49 @@ static void tell_runtime(struct hp_output *output, struct hp_target *target, con
 	json_object_set_new(target->json, "reverted", json_integer((json_int_t)(view->patches.n - live)));
 }
 
+/* The memory of a reverted patch, and why it is still there. */
+static void tell_kept(struct hp_output *output, const struct hp_remote_patch *patch, struct hp_places *places,
+                      json_t *row)
+{
+	uint64_t size = 0;
+	char where[512] = "", what[256];
+
+	if (patch->live)
+		return;
+	for (size_t i = 0; i < patch->n_regions; i++)
+		size += patch->regions[i].size;
+	if (patch->address) {
+		hp_places_say(places, patch->target, false, what, sizeof(what));
+		snprintf(where, sizeof(where), " (at %#llx in %s, to %s)", (unsigned long long)patch->address,
+		         patch->place, what);
+	}
+	hp_output_text(output, "  patch '%s' is reverted; its %llu KiB are kept: %s%s", patch->name,
+	               (unsigned long long)(size + 1023) / 1024, *patch->reason ? patch->reason : "not looked at yet",
+	               where);
+	json_object_set_new(row, "kept",
+	                    json_pack("{s:I, s:s, s:s, s:I, s:I}", "bytes", (json_int_t)size, "reason", patch->reason,
+	                              "place", patch->place, "address", (json_int_t)patch->address, "target",
+	                              (json_int_t)patch->target));
+}
+
 /* An old definition that somebody still runs is worth a line; that of a reverted patch, too. */
 static int tell_patch(struct hp_output *output, struct hp_target *target, const struct hp_remote_patch *patch,
-                      json_t *list, struct hp_err *err)
+                      struct hp_places *places, json_t *list, struct hp_err *err)
 {
 	struct hp_remote_result result = {0};
 	int r = hp_remote_status(target->remote, patch->id, 0, &result, err);
 
 	if (r == 0) {
-		json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:b, s:i}", "name", patch->name, "id",
-		                                      (json_int_t)patch->id, "state", patch->live ? "live" : "reverted",
-		                                      "left", (int)result.left, "blockers", (int)result.n_blockers));
-		if (patch->live || !result.left)
-			hp_output_text(output, "  patch '%s' is %s%s", patch->name,
-			               patch->live ? "in force" : "reverted",
-			               result.left   ? ""
-			               : patch->live ? "; what it replaced is still run"
-			                             : "; its code is still run");
+		json_t *row = json_pack("{s:s, s:I, s:s, s:b, s:i}", "name", patch->name, "id", (json_int_t)patch->id,
+		                        "state", patch->live ? "live" : "reverted", "left", (int)result.left,
+		                        "blockers", (int)result.n_blockers);
+		if (patch->live)
+			hp_output_text(output, "  patch '%s' is in force%s", patch->name,
+			               result.left ? "" : "; what it replaced is still run");
+		else if (!result.left)
+			hp_output_text(output, "  patch '%s' is reverted; its code is still run", patch->name);
+		tell_kept(output, patch, places, row);
+		json_array_append_new(list, row);
 		if (!result.left)
 			hp_target_tell_blockers(output, target, &result);
 	}
@@ -49,6 +78,7 @@ static int tell_patch(struct hp_output *output, struct hp_target *target, const 
 static int tell(struct hp_output *output, struct hp_target *target, struct hp_err *err)
 {
 	struct hp_view *view = NULL;
+	struct hp_places *places = hp_places_new(target->remote);
 	json_t *list = json_array();
 	int r = hp_view_open(target->remote, NULL, &view, err);
 
@@ -56,8 +86,9 @@ static int tell(struct hp_output *output, struct hp_target *target, struct hp_er
 	if (r == 0)
 		tell_runtime(output, target, view);
 	for (size_t i = 0; r == 0 && i < view->patches.n; i++)
-		r = tell_patch(output, target, &view->patches.v[i], list, err);
+		r = tell_patch(output, target, &view->patches.v[i], places, list, err);
 	hp_view_close(view);
+	hp_places_free(places);
 	return r;
 }
 

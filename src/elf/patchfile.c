@@ -419,6 +419,7 @@ void hp_patchfile_free(struct hp_patchfile *file)
 	free(file->defines);
 	free(file->reinits);
 	free(file->callbacks);
+	free(file->migrations);
 	free(file->requires);
 	free(file->replaces);
 	free(file->messages);

@@ -112,6 +112,11 @@ struct hp_patch_callback {
 	uint32_t symbol;
 };
 
+struct hp_patch_migration {
+	const char *type;       /* whose live objects get another layout */
+	uint32_t forward, back; /* symbols; back 0: there is no way back */
+};
+
 struct hp_patch_target {
 	const char *name;
 	uint8_t build_id[64];
@@ -144,6 +149,8 @@ struct hp_patchfile {
 	size_t n_reinits;
 	struct hp_patch_callback *callbacks;
 	size_t n_callbacks;
+	struct hp_patch_migration *migrations;
+	size_t n_migrations;
 	const char **requires;
 	size_t n_requires;
 	const char **replaces;

@@ -244,6 +244,21 @@ static int read_callback(struct notes *n)
 	return 0;
 }
 
+static int read_migration(struct notes *n)
+{
+	struct hp_patch_migration *migration = &n->file->migrations[n->file->n_migrations++];
+	struct hp_cursor back;
+
+	migration->type = take_string(n);
+	migration->forward = take_symbol(n, true);
+	back = n->in;
+	if (hp_take(&back, 4) == 0)
+		n->in = back;
+	else
+		migration->back = take_symbol(n, true);
+	return 0;
+}
+
 static int read_requires(struct notes *n)
 {
 	n->file->requires[n->file->n_requires++] = take_string(n);
@@ -280,7 +295,8 @@ static int (*const readers[HP_NOTE_TYPES])(struct notes *n) = {
 	[HP_NOTE_HEADER] = read_header,     [HP_NOTE_TARGET] = read_target,     [HP_NOTE_UNIT] = read_unit,
 	[HP_NOTE_CHANGE] = read_change,     [HP_NOTE_BINDING] = read_binding,   [HP_NOTE_DEFINE] = read_define,
 	[HP_NOTE_REINIT] = read_reinit,     [HP_NOTE_CALLBACK] = read_callback, [HP_NOTE_REQUIRES] = read_requires,
-	[HP_NOTE_REPLACES] = read_replaces, [HP_NOTE_MESSAGE] = read_message,   [HP_NOTE_DIGEST] = read_digest,
+	[HP_NOTE_REPLACES] = read_replaces, [HP_NOTE_MESSAGE] = read_message,   [HP_NOTE_MIGRATE] = read_migration,
+	[HP_NOTE_DIGEST] = read_digest,
 };
 
 /* The next note's type and bytes: 1, 0 at the end, negative. */
@@ -332,12 +348,14 @@ static bool make_room(struct hp_patchfile *file, const size_t counts[HP_NOTE_TYP
 	file->defines = calloc(counts[HP_NOTE_DEFINE] + 1, sizeof(*file->defines));
 	file->reinits = calloc(counts[HP_NOTE_REINIT] + 1, sizeof(*file->reinits));
 	file->callbacks = calloc(counts[HP_NOTE_CALLBACK] + 1, sizeof(*file->callbacks));
+	file->migrations = calloc(counts[HP_NOTE_MIGRATE] + 1, sizeof(*file->migrations));
 	file->requires = calloc(counts[HP_NOTE_REQUIRES] + 1, sizeof(*file->requires));
 	file->replaces = calloc(counts[HP_NOTE_REPLACES] + 1, sizeof(*file->replaces));
 	file->messages = calloc(counts[HP_NOTE_MESSAGE] + 1, sizeof(*file->messages));
 	file->strings = malloc(size + 1);
 	return file->targets && file->units && file->changes && file->bindings && file->defines && file->reinits &&
-	       file->callbacks && file->requires && file->replaces && file->messages && file->strings;
+	       file->callbacks && file->migrations && file->requires && file->replaces && file->messages &&
+	       file->strings;
 }
 
 static int check_bindings(const struct notes *n)

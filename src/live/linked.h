@@ -12,6 +12,10 @@
 int hp_patch_switch(struct hotpatch *in, struct hotpatch *const *out, size_t n_out,
                     struct hp_session *session) HP_MUST_CHECK;
 
+/* Destroys definitions that were replaced while in use and have been left since. Within a session, which frees them at
+ * its end. */
+int hp_reclaim_definitions(struct hp_session *session) HP_MUST_CHECK;
+
 /* Whether any layer of any site is the patch's. */
 bool hp_patch_is_live(const struct hotpatch *patch);
 

@@ -2,6 +2,8 @@
 #include "live/registry.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -226,12 +228,16 @@ int hp_patch_add(struct hotpatch *patch, struct hp_site *site, struct hp_definit
 
 int hp_patch_call_listeners(struct hotpatch *patch, enum hotpatch_event event, struct hp_err *err)
 {
+	patch->veto[0] = '\0';
 	for (size_t i = 0; i < patch->n_listeners; i++) {
 		const struct hp_listener *listener = &patch->listeners[i];
 		int answer = listener->event == event ? listener->callback(patch, event, listener->arg) : 0;
-		if (answer && err)
-			return hp_err_set(err, HOTPATCH_EVETO, "a callback of patch '%s' refused with %d", patch->name,
-			                  answer);
+		if (!answer || !err)
+			continue;
+		if (*patch->veto)
+			return hp_err_set(err, HOTPATCH_EVETO, "a callback of patch '%s' refused: %s", patch->name,
+			                  patch->veto);
+		return hp_err_set(err, HOTPATCH_EVETO, "a callback of patch '%s' refused with %d", patch->name, answer);
 	}
 	return 0;
 }
@@ -322,7 +328,7 @@ void hp_patch_destroy(struct hotpatch *patch, struct hp_session *session)
 			release(patch->items[i].definition, session);
 	}
 	free(patch->items);
-	free(patch->listeners);
+	hp_memory_forget(patch->listeners, patch->n_listeners * sizeof(*patch->listeners));
 	free(patch->name);
 	free(patch);
 }
@@ -368,6 +374,16 @@ int hotpatch_free(struct hotpatch *patch)
 	if (!error)
 		hp_patch_destroy(patch, &session);
 	return hp_session_end(&session, error);
+}
+
+int hotpatch_veto(struct hotpatch *patch, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	if (patch)
+		vsnprintf(patch->veto, sizeof(patch->veto), format, args);
+	va_end(args);
+	return 1;
 }
 
 int hotpatch_on(struct hotpatch *patch, enum hotpatch_event event, hotpatch_callback callback, void *arg)

@@ -22,7 +22,8 @@ struct hotpatch {
 	struct hp_listener *listeners;
 	size_t n_listeners;
 	bool applied;
-	bool leaving; /* its layers go, in the operation at hand */
+	bool leaving;   /* its layers go, in the operation at hand */
+	char veto[200]; /* what a callback that refuses has given as the reason */
 };
 
 /* What shall become of one site: the layers of patches that are leaving go, `put` comes on top. */

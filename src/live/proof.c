@@ -14,6 +14,26 @@
 #include "live/stale.h"
 #include "live/survey.h"
 
+/* -- Candidates -------------------------------------------------------------------------------------------------- */
+
+struct hp_candidate *hp_proof_add(struct hp_proof *r, struct hp_loaded *loaded, const char *what)
+{
+	struct hp_candidate *candidate = &r->v[r->n++];
+	*candidate = (struct hp_candidate){.loaded = loaded};
+	snprintf(candidate->why.what, sizeof(candidate->why.what), "%s", what);
+	return candidate;
+}
+
+void hp_proof_aim(struct hp_proof *r, struct hp_candidate *candidate, struct hp_span target)
+{
+	if (r->n_targets == HP_TARGETS_MAX) {
+		hp_proof_keep(candidate, "it has too many pieces");
+		return;
+	}
+	r->owner[r->n_targets] = (size_t)(candidate - r->v);
+	r->targets[r->n_targets++] = target;
+}
+
 /* -- Keeping ----------------------------------------------------------------------------------------------------- */
 
 /* While all threads are held: so the sentence is put together without the names of symbols. */
@@ -47,7 +67,8 @@ void hp_proof_spread(struct hp_proof *r)
 		for (size_t i = 0; i < r->n; i++)
 			for (size_t j = 0; j < r->n && !r->v[i].kept; j++)
 				if (r->v[i].from >> j & 1 && r->v[j].kept) {
-					hp_proof_keep(&r->v[i], "a library that is kept refers to it");
+					hp_proof_keep(&r->v[i], r->v[i].loaded ? "a library that is kept refers to it"
+					                                       : "a patch that is kept refers to it");
 					changed = true;
 				}
 	}
@@ -59,6 +80,11 @@ static void skip(struct hp_proof *r, uintptr_t low, uintptr_t high)
 {
 	if (r->n_skip < HP_SKIP_MAX && low < high)
 		r->skip[r->n_skip++] = (struct hp_span){low, high};
+}
+
+void hp_proof_skip(struct hp_proof *r, const void *low, size_t size)
+{
+	skip(r, (uintptr_t)low, (uintptr_t)low + size);
 }
 
 /* What lies below the caller's frame is ours, or left behind there: its own registers are just below it (saved by the
@@ -76,7 +102,8 @@ void hp_proof_skip_ours(struct hp_proof *r, const struct hp_session *session)
 	skip(r, (uintptr_t)session->outcome, (uintptr_t)(session->outcome + 1));
 	skip(r, list.low, list.high);
 	for (size_t i = 0; i < r->n; i++)
-		skip(r, (uintptr_t)r->v[i].loaded, (uintptr_t)(r->v[i].loaded + 1));
+		if (r->v[i].loaded)
+			hp_proof_skip(r, r->v[i].loaded, sizeof(*r->v[i].loaded));
 	skip_own_stack(r);
 }
 
@@ -128,7 +155,7 @@ static bool consider(const struct hp_hit *hit, void *arg)
 			candidate->from |= r->owner[i] == owner ? 0 : UINT32_C(1) << r->owner[i];
 			return true;
 		}
-	if (!is_not_now(r, hit) && !hp_linker_owns(candidate->loaded, hit))
+	if (!is_not_now(r, hit) && !(candidate->loaded && hp_linker_owns(candidate->loaded, hit)))
 		keep_for(r, candidate, hit);
 	return hp_proof_any_left(r);
 }

@@ -1,4 +1,4 @@
-/* proof - whether anything refers to libraries that nobody holds.
+/* proof - whether anything refers to libraries that nobody holds, or to the memory of patches that were reverted.
  *
  *     candidates --search--> no word points into them --hold all threads, search again--> proven
  *                     |                                          |
@@ -21,7 +21,7 @@
 #include "base/memory.h"
 #include "live/session.h"
 
-enum { HP_CANDIDATES_MAX = 32, HP_TARGETS_MAX = HP_CANDIDATES_MAX * 4, HP_SKIP_MAX = HP_CANDIDATES_MAX + 8 };
+enum { HP_CANDIDATES_MAX = 32, HP_TARGETS_MAX = HP_CANDIDATES_MAX * 8, HP_SKIP_MAX = HP_CANDIDATES_MAX * 6 + 8 };
 
 /* Something that was kept, copied so that the callback may do anything. */
 struct hp_kept {
@@ -31,7 +31,7 @@ struct hp_kept {
 };
 
 struct hp_candidate {
-	struct hp_loaded *loaded;
+	struct hp_loaded *loaded; /* NULL: memory of a patch */
 	bool kept;
 	uint32_t from; /* other candidates whose memory refers to it, a bit each */
 	struct hp_kept why;
@@ -49,6 +49,11 @@ struct hp_proof {
 	bool held;                  /* all threads are */
 	uintptr_t frame;            /* where the caller's words begin on its stack */
 };
+
+/* Another candidate, kept if the memory that it is has too many pieces; and memory that is not counted. */
+struct hp_candidate *hp_proof_add(struct hp_proof *proof, struct hp_loaded *loaded, const char *what);
+void hp_proof_aim(struct hp_proof *proof, struct hp_candidate *candidate, struct hp_span target);
+void hp_proof_skip(struct hp_proof *proof, const void *low, size_t size);
 
 void hp_proof_keep(struct hp_candidate *candidate, const char *reason);
 void hp_proof_keep_all(struct hp_proof *proof, const char *reason);

@@ -15,7 +15,7 @@
 #include "base/inspector.h"
 #include "base/mapped.h"
 #include "base/readers.h"
-#include "live/patch.h"
+#include "live/linked.h"
 #include "live/proof.h"
 #include "live/registry.h"
 
@@ -49,24 +49,9 @@ static int is_in(struct hp_site *site, void *arg)
 	return hp_loaded_at(site->entry) == loaded;
 }
 
-static void add_targets(struct hp_proof *r, size_t i)
-{
-	const struct hp_loaded *loaded = r->v[i].loaded;
-	for (size_t k = 0; k < loaded->n_images; k++) {
-		if (r->n_targets == HP_TARGETS_MAX) {
-			hp_proof_keep(&r->v[i], "too many images came with it");
-			return;
-		}
-		r->owner[r->n_targets] = i;
-		r->targets[r->n_targets++] = loaded->images[k].range;
-	}
-}
-
 static void add_candidate(struct hp_proof *r, struct hp_loaded *loaded)
 {
-	struct hp_candidate *candidate = &r->v[r->n];
-	*candidate = (struct hp_candidate){.loaded = loaded};
-	snprintf(candidate->why.what, sizeof(candidate->why.what), "%s", loaded->path);
+	struct hp_candidate *candidate = hp_proof_add(r, loaded, loaded->path);
 	if (!loaded->handle)
 		hp_proof_keep(
 			candidate,
@@ -77,9 +62,8 @@ static void add_candidate(struct hp_proof *r, struct hp_loaded *loaded)
 	else if (loaded->has_thread_locals)
 		hp_proof_keep(candidate,
 		              "it has thread-local variables, and pointers to those of other threads cannot be told");
-	r->n++;
-	if (!candidate->kept)
-		add_targets(r, r->n - 1);
+	for (size_t i = 0; i < loaded->n_images && !candidate->kept; i++)
+		hp_proof_aim(r, candidate, loaded->images[i].range);
 }
 
 /* Under the registry. What the dynamic linker had kept, and has gone since, is forgotten. */
@@ -252,7 +236,7 @@ struct left {
 static void keep_definition(struct kept *kept, const struct hp_site *site, const struct hp_definition *definition)
 {
 	struct hp_kept row = {.target = definition->body};
-	if (!definition->destroy && !definition->library)
+	if (!kept || (!definition->destroy && !definition->library))
 		return;
 	snprintf(row.what, sizeof(row.what), "%s", definition->library ? definition->library->path : site->name);
 	snprintf(row.reason, sizeof(row.reason), "a thread is in a definition of '%s' that was replaced, or may be",
@@ -278,6 +262,7 @@ static int free_left(struct hp_site *site, void *arg)
 	return 0;
 }
 
+/* kept NULL: nobody wants to know. */
 static int reclaim_definitions(struct hp_session *session, struct kept *kept)
 {
 	int error = hp_registry_enter(&session->err);
@@ -286,6 +271,11 @@ static int reclaim_definitions(struct hp_session *session, struct kept *kept)
 	hp_registry_leave();
 	hp_sites_each(free_left, &(struct left){session, kept});
 	return 0;
+}
+
+int hp_reclaim_definitions(struct hp_session *session)
+{
+	return reclaim_definitions(session, NULL);
 }
 
 /* -- The public interface ---------------------------------------------------------------------------------------- */

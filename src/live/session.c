@@ -15,6 +15,7 @@
 #include "base/readers.h"
 #include "live/announced.h"
 #include "live/registry.h"
+#include "live/shadow.h"
 #include "live/threads.h"
 
 /* -- Locks ------------------------------------------------------------------------------------------------------- */
@@ -83,11 +84,13 @@ static void before_fork(void)
 	hp_definitions_lock();
 	hp_landings_lock();
 	hp_announced_lock();
+	hp_shadows_lock();
 }
 
 /* The locks that are innermost, each alone, and that of the layers. */
 static void unlock_inner(void)
 {
+	hp_shadows_unlock();
 	hp_announced_unlock();
 	hp_landings_unlock();
 	hp_definitions_unlock();

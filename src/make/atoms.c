@@ -58,6 +58,8 @@ static enum hp_atom_kind kind_of(const struct hp_object *object, const struct hp
 		return symbol->bind == STB_LOCAL && is_part_name(symbol->name) ? HP_ATOM_PART : HP_ATOM_FUNCTION;
 	if (symbol->type == STT_TLS || !section)
 		return HP_ATOM_VARIABLE;
+	if (strcmp(section->name, "hotpatch_marks") == 0)
+		return HP_ATOM_MARK;
 	if (is_generated_name(symbol->name))
 		return HP_ATOM_PIECE;
 	/* Constants that hold addresses are written to by the dynamic linker only. */

@@ -27,6 +27,7 @@ enum hp_atom_kind {
 	HP_ATOM_VARIABLE, /* may be written to */
 	HP_ATOM_CONSTANT, /* named by the source */
 	HP_ATOM_PIECE,    /* constant data named by the compiler, or not at all */
+	HP_ATOM_MARK,     /* HOTPATCH_PRE_APPLY and its like: for marks.h alone */
 };
 
 struct hp_ref {

@@ -154,12 +154,35 @@ static bool add_rule(struct hp_words *words, const char *output)
 	return ok;
 }
 
+/* For sources that begin to use hotpatch.h with the change (marks.h): where it is installed with this command, behind
+ * all folders of the program's own. */
+static bool add_header(struct hp_words *words)
+{
+	char folder[4096], path[4200];
+	ssize_t n = readlink("/proc/self/exe", folder, sizeof(folder) - 1);
+
+	folder[n > 0 ? n : 0] = '\0';
+	char *slash = strrchr(folder, '/');
+	if (slash)
+		*slash = '\0';
+	snprintf(path, sizeof(path), "%s/../include", folder);
+	for (const char *const *at = (const char *const[]){path, HP_INCLUDE_DIR, NULL}; *at; at++) {
+		char header[4300];
+		snprintf(header, sizeof(header), "%s/hotpatch.h", *at);
+		if (access(header, R_OK) == 0)
+			return add(words, "", "-idirafter") && add(words, "", *at);
+	}
+	return true;
+}
+
 static bool add_variant(struct hp_words *words, enum hp_variant variant, const char *output, bool quiet)
 {
 	bool ok = true;
 
+	if (variant != HP_VARIANT_PLAIN)
+		ok = add_header(words);
 	if (variant == HP_VARIANT_DEPENDS)
-		return add(words, "", "-M") && add(words, "", "-w");
+		return ok && add(words, "", "-M") && add(words, "", "-w");
 	if (variant == HP_VARIANT_TRACKED &&
 	    !(add(words, "", "-MD") && add(words, "", "-MF") && add_rule(words, output)))
 		return false;

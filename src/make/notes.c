@@ -202,6 +202,25 @@ static int write_target(const struct hp_packing *p, const char *path)
 	return r;
 }
 
+static void write_marks(const struct hp_packing *p, size_t unit)
+{
+	const struct hp_source_marks *marks = &p->units[unit].marks;
+
+	for (size_t i = 0; i < marks->count; i++) {
+		const struct hp_source_mark *mark = &marks->items[i];
+		bool migrates = mark->kind == HP_MARK_MIGRATE;
+		hp_patchwriter_note(p->writer, migrates ? HP_NOTE_MIGRATE : HP_NOTE_CALLBACK);
+		if (migrates)
+			hp_patchwriter_string(p->writer, mark->type);
+		else
+			hp_patchwriter_number(p->writer, mark->kind, 4);
+		hp_patchwriter_number(p->writer, p->places[unit][mark->function].symbol, 4);
+		if (migrates)
+			hp_patchwriter_number(p->writer,
+			                      mark->back == HP_NO_ATOM ? 0 : p->places[unit][mark->back].symbol, 4);
+	}
+}
+
 static void write_list(const struct hp_packing *p, enum hp_note_type type, const char *const *names, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -229,6 +248,8 @@ int hp_packing_notes(struct hp_packing *p, const struct hp_findings *findings)
 		return r;
 	write_bindings(p);
 	write_defines(p);
+	for (size_t i = 0; i < p->n_units; i++)
+		write_marks(p, i);
 	write_list(p, HP_NOTE_REQUIRES, p->options->requires, p->options->n_requires);
 	write_list(p, HP_NOTE_REPLACES, p->options->replaces, p->options->n_replaces);
 	for (size_t i = 0; i < findings->count; i++) {

@@ -1,6 +1,7 @@
 #include "make/rules.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "types/objdwarf.h"
@@ -10,6 +11,7 @@ struct check {
 	const struct hp_make_options *options;
 	struct hp_findings *findings;
 	struct hp_err *err;
+	struct hp_allowed allowed; /* layouts that may differ, for either reason */
 };
 
 static const struct hp_atom *new_atom(const struct check *c, uint32_t index)
@@ -68,7 +70,7 @@ static int check_variable_type(const struct check *c, const struct hp_atom *old,
 	if (!old->variable || !new->variable)
 		return 0;
 	int r = hp_compare_variables(diff->old_atoms->info, &old->variable->die, diff->new_atoms->info,
-	                             &new->variable->die, &c->options->allowed, &found);
+	                             &new->variable->die, &c->allowed, &found);
 	if (r == HOTPATCH_ETYPE)
 		return hp_err_set(c->err, HOTPATCH_ETYPE,
 		                  "%s; the live one in '%s' keeps its bytes: give the new one another name", found.text,
@@ -153,7 +155,7 @@ static int check_signature(const struct check *c, uint32_t index)
 	                     !old->is_global};
 	struct hp_typed b = {diff->new_atoms->info, hp_objdwarf_address(new->section, new->offset), new->name,
 	                     !new->is_global};
-	int r = hp_compare_functions_but(&a, &b, &c->options->allowed, &found);
+	int r = hp_compare_functions_but(&a, &b, &c->allowed, &found);
 	if (r == HOTPATCH_ENOMEM)
 		return hp_err_set(c->err, r, "%s", found.text);
 	if (r != HOTPATCH_ETYPE || (!new->is_global && !find_other_caller(c, index)))
@@ -249,27 +251,41 @@ static int check_layouts(const struct check *c)
 
 	if (!diff->old_atoms->info || !diff->new_atoms->info)
 		return 0;
-	int r = hp_compare_layouts(diff->old_atoms->info, diff->new_atoms->info, &c->options->allowed, &found);
+	int r = hp_compare_layouts(diff->old_atoms->info, diff->new_atoms->info, &c->allowed, &found);
 	if (r != HOTPATCH_ETYPE)
 		return r == HOTPATCH_ENOMEM ? hp_err_set(c->err, r, "%s", found.text) : 0;
 	return hp_err_set(
 		c->err, HOTPATCH_EREFUSED,
-		"%s, in '%s': objects that live have the old layout; keep it and put new fields elsewhere, or "
-		"say --allow-layout NAME where no such object lives on",
+		"%s, in '%s': objects that live have the old layout; keep it and put new fields elsewhere "
+		"(hotpatch_shadow_attach), write a HOTPATCH_MIGRATE for it, or say --allow-layout NAME where no such "
+		"object lives on",
 		found.text, c->unit->source);
 }
 
-static int say_allowed(const struct check *c)
+/* The first layout that differs but for those that may for another reason. */
+static int say_different(const struct check *c, const struct hp_allowed *others, enum hp_finding_kind kind,
+                         const char *why)
 {
 	struct hp_err found;
 	const struct hp_diff *diff = c->unit->diff;
 
-	if (!c->options->allowed.count || !diff->old_atoms->info || !diff->new_atoms->info)
+	if (hp_compare_layouts(diff->old_atoms->info, diff->new_atoms->info, others, &found) != HOTPATCH_ETYPE)
 		return 0;
-	if (hp_compare_layouts(diff->old_atoms->info, diff->new_atoms->info, NULL, &found) != HOTPATCH_ETYPE)
+	return hp_findings_add(c->findings, kind, c->unit->source, "", c->err, "%s; %s", found.text, why);
+}
+
+static int say_allowed(const struct check *c)
+{
+	int r = 0;
+
+	if (!c->unit->diff->old_atoms->info || !c->unit->diff->new_atoms->info)
 		return 0;
-	return hp_findings_add(c->findings, HP_FOUND_ALLOWED, c->unit->source, "", c->err,
-	                       "%s; allowed by --allow-layout", found.text);
+	if (c->options->allowed.count)
+		r = say_different(c, &c->options->migrated, HP_FOUND_ALLOWED, "allowed by --allow-layout");
+	if (r == 0 && c->options->migrated.count)
+		r = say_different(c, &c->options->allowed, HP_FOUND_MIGRATED,
+		                  "HOTPATCH_MIGRATE gives it to live objects");
+	return r;
 }
 
 /* -- All of them ----------------------------------------------------------------------------------------------- */
@@ -292,15 +308,31 @@ static int check_atom(const struct check *c, uint32_t index)
 	}
 }
 
+static int check_all(const struct check *c)
+{
+	int r = check_layouts(c);
+
+	if (r == 0)
+		r = check_tables(c);
+	for (uint32_t i = 0; i < c->unit->diff->new_atoms->count && r == 0; i++)
+		r = check_atom(c, i);
+	return r < 0 ? r : say_allowed(c);
+}
+
 int hp_rules_check(const struct hp_make_unit *unit, const struct hp_make_options *options, struct hp_findings *findings,
                    struct hp_err *err)
 {
-	struct check c = {unit, options, findings, err};
-	int r = check_layouts(&c);
+	struct check c = {unit, options, findings, err, {0}};
+	const struct hp_allowed *a = &options->allowed, *b = &options->migrated;
+	const char **names = calloc(a->count + b->count + 1, sizeof(*names));
+	int r = HOTPATCH_ENOMEM;
 
-	if (r == 0)
-		r = check_tables(&c);
-	for (uint32_t i = 0; i < unit->diff->new_atoms->count && r == 0; i++)
-		r = check_atom(&c, i);
-	return r < 0 ? r : say_allowed(&c);
+	if (!names)
+		return hp_err_set(err, r, "no memory to check '%s'", unit->source);
+	for (size_t i = 0; i < a->count + b->count; i++)
+		names[i] = i < a->count ? a->names[i] : b->names[i - a->count];
+	c.allowed = (struct hp_allowed){names, a->count + b->count};
+	r = check_all(&c);
+	free(names);
+	return r;
 }

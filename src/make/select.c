@@ -151,6 +151,13 @@ static bool is_root(const struct selection *s, uint32_t index)
 	return diff->differs[index] && atom->kind == HP_ATOM_VARIABLE && hp_is_reinit(s->options, atom);
 }
 
+/* Also one that the program has: what runs is the patch's own copy. */
+static int pack_marked(struct selection *s, const struct hp_source_mark *mark)
+{
+	int r = pack(s, mark->function);
+	return r == 0 && mark->back != HP_NO_ATOM ? pack(s, mark->back) : r;
+}
+
 static int pack_all(struct selection *s)
 {
 	const struct hp_atoms *atoms = s->unit->diff->new_atoms;
@@ -159,6 +166,8 @@ static int pack_all(struct selection *s)
 	for (uint32_t i = 0; i < atoms->count && r == 0; i++)
 		if (is_root(s, i))
 			r = pack(s, i);
+	for (size_t i = 0; i < s->unit->marks.count && r == 0; i++)
+		r = pack_marked(s, &s->unit->marks.items[i]);
 	while (s->n_stack && r == 0)
 		r = follow(s, s->stack[--s->n_stack]);
 	return r;
@@ -264,6 +273,23 @@ static int say_removed(const struct selection *s, struct hp_findings *findings)
 	return r;
 }
 
+static int say_mark(const struct selection *s, const struct hp_source_mark *mark, struct hp_findings *findings)
+{
+	static const char *const when[] = {"before the patch is applied", "after it was applied",
+	                                   "before it is reverted", "after it was reverted"};
+	const struct hp_atom *function = atom_of(s, mark->function);
+
+	if (mark->kind != HP_MARK_MIGRATE)
+		return hp_findings_add(findings, HP_FOUND_CALLBACK, s->unit->source, function->name, s->err,
+		                       "'%s' runs %s", function->name, when[mark->kind]);
+	return hp_findings_add(findings, HP_FOUND_CALLBACK, s->unit->source, function->name, s->err,
+	                       "'%s' gives live '%s' their new layout; %s%s", function->name, mark->type,
+	                       mark->back == HP_NO_ATOM ? "the patch cannot be reverted, as no function gives the old "
+	                                                  "one back"
+	                                                : "back by ",
+	                       mark->back == HP_NO_ATOM ? "" : atom_of(s, mark->back)->name);
+}
+
 int hp_select(struct hp_make_unit *unit, const struct hp_make_options *options, struct hp_findings *findings,
               struct hp_err *err)
 {
@@ -277,11 +303,15 @@ int hp_select(struct hp_make_unit *unit, const struct hp_make_options *options, 
 		free(s.stack);
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to choose what to pack");
 	}
-	int r = pack_all(&s);
+	int r = hp_marks_read(unit->diff, &unit->marks, err);
+	if (r == 0)
+		r = pack_all(&s);
 	for (uint32_t i = 0; i < atoms->count && r == 0; i++)
 		r = say_one(&s, i, findings);
 	if (r == 0)
 		r = say_removed(&s, findings);
+	for (size_t i = 0; i < unit->marks.count && r == 0; i++)
+		r = say_mark(&s, &unit->marks.items[i], findings);
 	free(s.stack);
 	return r;
 }

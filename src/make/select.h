@@ -7,6 +7,7 @@
 #define HP_MAKE_SELECT_H
 
 #include "make/diff.h"
+#include "make/marks.h"
 #include "types/compare.h"
 
 enum hp_finding_kind {
@@ -19,6 +20,8 @@ enum hp_finding_kind {
 	HP_FOUND_KEPT,         /* initialiser of a live variable: its value stays */
 	HP_FOUND_REINIT,       /* the same, applied */
 	HP_FOUND_ALLOWED,      /* a layout that differs and is allowed to */
+	HP_FOUND_MIGRATED,     /* a layout that differs, which live objects are given */
+	HP_FOUND_CALLBACK,     /* a function that runs when the patch is applied or reverted */
 	HP_FINDINGS,
 };
 
@@ -41,10 +44,11 @@ void hp_findings_free(struct hp_findings *findings);
 struct hp_make_unit {
 	const char *source, *folder, *command;
 	struct hp_diff *diff;
-	struct hp_object *plain; /* the old object as the program has it; NULL: the diff's old one is that */
-	bool *packed;            /* per new atom */
-	bool *whole;             /* per section of the new object: it is packed as it is */
-	bool keep_debug;         /* its lines go into the patch */
+	struct hp_object *plain;      /* the old object as the program has it; NULL: the diff's old one is that */
+	bool *packed;                 /* per new atom */
+	bool *whole;                  /* per section of the new object: it is packed as it is */
+	bool keep_debug;              /* its lines go into the patch */
+	struct hp_source_marks marks; /* what the source asks to be run */
 };
 
 /* What the user asked for. */
@@ -57,6 +61,7 @@ struct hp_make_options {
 	const char *const *images; /* files that the patch is for; none: any whose code matches */
 	size_t n_images;
 	struct hp_allowed allowed;
+	struct hp_allowed migrated; /* hp_marks_collect */
 };
 
 bool hp_is_reinit(const struct hp_make_options *options, const struct hp_atom *atom);

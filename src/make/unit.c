@@ -71,6 +71,7 @@ void hp_unit_free(struct hp_make_unit *unit)
 	hp_object_free(unit->plain);
 	free(unit->packed);
 	free(unit->whole);
+	hp_marks_free(&unit->marks);
 	free((char *)unit->source);
 	free((char *)unit->folder);
 	free((char *)unit->command);

@@ -2,75 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "remote/talk.h"
-
-static int say_hello(struct hp_remote *remote, struct hp_err *err)
-{
-	struct hp_wire *out = hp_talk_begin(remote, HP_WIRE_HELLO);
-	struct hp_remote_hello *hello = &remote->hello;
-	hp_put(out, HP_WIRE_VERSION, 4);
-	hp_put_str(out, "hotpatch");
-	int error = hp_talk_ask(remote, 0, NULL, err);
-	if (error)
-		return error;
-	hp_take(&remote->body, 4); /* the agent refuses other versions than its own */
-	hp_take_str(&remote->body, hello->version, sizeof(hello->version));
-	hello->pid = (uint32_t)hp_take(&remote->body, 4);
-	hello->machine = (uint32_t)hp_take(&remote->body, 4);
-	hello->page_size = (uint32_t)hp_take(&remote->body, 4);
-	uint64_t flags = hp_take(&remote->body, 4);
-	hello->is_static = flags & 1;
-	hello->by_run = flags & 4;
-	hello->started = hp_take(&remote->body, 8);
-	return hp_talk_end(remote, err);
-}
-
-int hp_remote_open(pid_t pid, unsigned timeout_ms, struct hp_remote **ret_remote, struct hp_err *err)
-{
-	struct hp_remote *remote = calloc(1, sizeof(*remote));
-	if (!remote)
-		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a connection");
-	remote->pid = pid;
-	remote->timeout_ms = timeout_ms ? timeout_ms : 5000;
-	remote->fd = -1;
-	int error = hp_talk_connect(pid, &remote->fd, err);
-	if (!error)
-		error = say_hello(remote, err);
-	if (error) {
-		hp_remote_close(remote);
-		return error;
-	}
-	*ret_remote = remote;
-	return 0;
-}
-
-void hp_remote_close(struct hp_remote *remote)
-{
-	if (!remote)
-		return;
-	if (remote->fd >= 0)
-		close(remote->fd);
-	hp_wire_free(&remote->out);
-	free(remote->in);
-	free(remote);
-}
-
-bool hp_remote_is_broken(const struct hp_remote *remote)
-{
-	return remote->broken;
-}
-
-pid_t hp_remote_pid(const struct hp_remote *remote)
-{
-	return remote->pid;
-}
-
-const struct hp_remote_hello *hp_remote_hello(const struct hp_remote *remote)
-{
-	return &remote->hello;
-}
 
 /* -- Images and symbols -------------------------------------------------------------------------------------------- */
 
@@ -414,6 +347,7 @@ static void put_apply(struct hp_wire *out, const struct hp_remote_apply *request
 		hp_put(out, request->data[i].address, 8);
 		hp_put_bytes(out, request->data[i].bytes, request->data[i].size);
 	}
+	put_ids(out, request->uses, request->n_uses);
 	hp_put_bytes(out, request->notes, request->notes_size);
 }
 
@@ -485,9 +419,13 @@ static void take_patch(struct hp_cursor *c, struct hp_remote_patch *patch)
 	patch->since_ns = (uint32_t)hp_take(c, 4);
 	patch->live = hp_take(c, 1) == 1;
 	patch->n_changes = (uint32_t)hp_take(c, 4);
+	patch->reason = take_string(c);
+	patch->place = take_string(c);
+	patch->address = hp_take(c, 8);
+	patch->target = hp_take(c, 8);
 	size_t n = hp_take_count(c, 4, HP_WIRE_REGIONS_MAX, 24);
 	patch->regions = calloc(n + 1, sizeof(*patch->regions));
-	c->bad |= !patch->name || !patch->regions;
+	c->bad |= !patch->name || !patch->reason || !patch->place || !patch->regions;
 	for (size_t i = 0; i < n && !c->bad; i++) {
 		struct hp_remote_region *region = &patch->regions[patch->n_regions++];
 		region->id = hp_take(c, 8);
@@ -503,7 +441,7 @@ int hp_remote_patches(struct hp_remote *remote, struct hp_remote_patches *ret_pa
 	int error;
 	do {
 		error = ask_part(remote, HP_WIRE_PATCHES, patches.n, err);
-		if (!error && !take_part(&remote->body, patches.n, &total, &n, 31))
+		if (!error && !take_part(&remote->body, patches.n, &total, &n, 51))
 			error = hp_talk_nonsense(remote, err);
 		if (!error && !grow((void **)&patches.v, patches.n, n, sizeof(*patches.v)))
 			error = no_memory(err);
@@ -523,6 +461,8 @@ void hp_remote_patches_free(struct hp_remote_patches *patches)
 {
 	for (size_t i = 0; i < patches->n; i++) {
 		free(patches->v[i].name);
+		free(patches->v[i].reason);
+		free(patches->v[i].place);
 		free(patches->v[i].regions);
 	}
 	free(patches->v);

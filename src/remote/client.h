@@ -151,7 +151,7 @@ struct hp_remote_change {
 	size_t n_old;
 };
 
-enum { HP_REMOTE_MIGRATE = 4 }; /* behind enum hotpatch_event */
+enum { HP_REMOTE_MIGRATE = 4, HP_REMOTE_MIGRATE_BACK }; /* behind enum hotpatch_event */
 
 struct hp_remote_callback {
 	unsigned event;
@@ -180,6 +180,8 @@ struct hp_remote_apply {
 	size_t n_callbacks;
 	const struct hp_remote_data *data;
 	size_t n_data;
+	const uint64_t *uses; /* addresses in the memory of earlier patches that the new code refers to */
+	size_t n_uses;
 	const void *notes; /* kept by the agent with the patch, for hp_remote_notes: whatever the tool wants to know
 	                      later */
 	size_t notes_size; /* at most 1 MiB */
@@ -226,6 +228,8 @@ struct hp_remote_patch {
 	uint32_t since_ns;
 	bool live; /* false: reverted, its memory is kept */
 	uint32_t n_changes;
+	char *reason, *place;     /* why it is kept: a sentence, "" not known yet; where the word lies, "" in none */
+	uint64_t address, target; /* of that word, and what it points to; 0: none */
 	struct hp_remote_region *regions;
 	size_t n_regions;
 };

@@ -24,7 +24,10 @@ struct hp_link {
 	uint64_t *replaced; /* patch ids */
 	size_t n_replaced;
 	struct hp_remote_callback *callbacks;
+	size_t n_callbacks;
 	struct hp_remote_data *data;
+	uint64_t *uses;
+	size_t n_uses;
 	void *notes;
 	size_t notes_size;
 	bool is_live;
@@ -241,18 +244,32 @@ static void fill_change(const struct hp_link *link, size_t i)
 	add_pieces(link, to, symbol->section, symbol->name, 3);
 }
 
+static void add_callback(struct hp_link *link, unsigned event, uint32_t symbol)
+{
+	uint64_t address = symbol ? address_of(link, symbol) : 0;
+	link->callbacks[link->n_callbacks++] = (struct hp_remote_callback){event, address};
+}
+
+static void fill_callbacks(struct hp_link *link)
+{
+	for (size_t i = 0; i < link->file->n_callbacks; i++)
+		add_callback(link, link->file->callbacks[i].kind, link->file->callbacks[i].symbol);
+	for (size_t i = 0; i < link->file->n_migrations; i++) {
+		add_callback(link, HP_REMOTE_MIGRATE, link->file->migrations[i].forward);
+		add_callback(link, HP_REMOTE_MIGRATE_BACK, link->file->migrations[i].back);
+	}
+}
+
 static int fill_changes(struct hp_link *link, struct hp_err *err)
 {
 	link->changes = calloc(link->file->n_changes + 1, sizeof(*link->changes));
-	link->callbacks = calloc(link->file->n_callbacks + 1, sizeof(*link->callbacks));
+	link->callbacks = calloc(link->file->n_callbacks + 2 * link->file->n_migrations + 1, sizeof(*link->callbacks));
 	link->data = calloc(link->file->n_reinits + 1, sizeof(*link->data));
 	if (!link->changes || !link->callbacks || !link->data)
 		return no_memory(link, err);
 	for (size_t i = 0; i < link->file->n_changes; i++)
 		fill_change(link, i);
-	for (size_t i = 0; i < link->file->n_callbacks; i++)
-		link->callbacks[i] = (struct hp_remote_callback){link->file->callbacks[i].kind,
-		                                                 address_of(link, link->file->callbacks[i].symbol)};
+	fill_callbacks(link);
 	for (size_t i = 0; i < link->file->n_reinits; i++) {
 		const struct hp_patch_reinit *reinit = &link->file->reinits[i];
 		const struct hp_patch_symbol *value = &link->file->symbols[reinit->symbol];
@@ -263,6 +280,35 @@ static int fill_changes(struct hp_link *link, struct hp_err *err)
 			.bytes = region->bytes + from,
 			.size = (uint32_t)value->size,
 		};
+	}
+	return 0;
+}
+
+static const struct hp_remote_region *region_at(const struct hp_link *link, uint64_t address)
+{
+	for (size_t i = 0; i < link->view->patches.n; i++)
+		for (size_t k = 0; k < link->view->patches.v[i].n_regions; k++) {
+			const struct hp_remote_region *region = &link->view->patches.v[i].regions[k];
+			if (address >= region->address && address - region->address < region->size)
+				return region;
+		}
+	return NULL;
+}
+
+/* What earlier patches have and this one is linked to: one address in each region is enough. */
+static int find_uses(struct hp_link *link, struct hp_err *err)
+{
+	link->uses = calloc(link->file->n_symbols + 1, sizeof(*link->uses));
+	if (!link->uses)
+		return no_memory(link, err);
+	for (uint32_t i = 1; i < link->file->n_symbols; i++) {
+		bool is_bound = !link->file->symbols[i].section || link->symbols[i].is_elsewhere;
+		const struct hp_remote_region *region = is_bound ? region_at(link, link->symbols[i].address) : NULL;
+		bool is_known = !region;
+		for (size_t k = 0; k < link->n_uses && !is_known; k++)
+			is_known = region_at(link, link->uses[k]) == region;
+		if (!is_known)
+			link->uses[link->n_uses++] = link->symbols[i].address;
 	}
 	return 0;
 }
@@ -346,9 +392,11 @@ static int apply(struct hp_link *link, bool dry_run, struct hp_remote_result *re
 		.changes = link->changes,
 		.n_changes = link->file->n_changes,
 		.callbacks = link->callbacks,
-		.n_callbacks = link->options.check ? 0 : link->file->n_callbacks,
+		.n_callbacks = link->options.check ? 0 : link->n_callbacks,
 		.data = link->data,
 		.n_data = link->options.check ? 0 : link->file->n_reinits,
+		.uses = link->uses,
+		.n_uses = link->n_uses,
 		.notes = link->notes,
 		.notes_size = link->notes_size,
 	};
@@ -364,7 +412,8 @@ static int prepare(struct hp_link *link, struct hp_err *err)
 	if ((r = hp_match_make(link->view, link->file, &link->match, err)) < 0 ||
 	    (r = hp_resolve(link->view, link->file, link->match, &link->symbols, err)) < 0)
 		return r;
-	if ((r = make_bytes(link, err)) < 0 || (r = fill_changes(link, err)) < 0 || (r = write_notes(link, err)) < 0)
+	if ((r = make_bytes(link, err)) < 0 || (r = fill_changes(link, err)) < 0 || (r = find_uses(link, err)) < 0 ||
+	    (r = write_notes(link, err)) < 0)
 		return r;
 	return link->options.check ? 0 : bring_in(link, err);
 }
@@ -422,6 +471,7 @@ void hp_link_free(struct hp_link *link)
 	free(link->replaced);
 	free(link->callbacks);
 	free(link->data);
+	free(link->uses);
 	free(link->notes);
 	free(link);
 }

@@ -357,3 +357,71 @@ int hp_talk_end(struct hp_remote *remote, struct hp_err *err)
 {
 	return hp_taken_all(&remote->body) ? 0 : hp_talk_nonsense(remote, err);
 }
+
+/* -- A conversation ------------------------------------------------------------------------------------------------ */
+
+static int say_hello(struct hp_remote *remote, struct hp_err *err)
+{
+	struct hp_wire *out = hp_talk_begin(remote, HP_WIRE_HELLO);
+	struct hp_remote_hello *hello = &remote->hello;
+	hp_put(out, HP_WIRE_VERSION, 4);
+	hp_put_str(out, "hotpatch");
+	int error = hp_talk_ask(remote, 0, NULL, err);
+	if (error)
+		return error;
+	hp_take(&remote->body, 4); /* the agent refuses other versions than its own */
+	hp_take_str(&remote->body, hello->version, sizeof(hello->version));
+	hello->pid = (uint32_t)hp_take(&remote->body, 4);
+	hello->machine = (uint32_t)hp_take(&remote->body, 4);
+	hello->page_size = (uint32_t)hp_take(&remote->body, 4);
+	uint64_t flags = hp_take(&remote->body, 4);
+	hello->is_static = flags & 1;
+	hello->by_run = flags & 4;
+	hello->started = hp_take(&remote->body, 8);
+	return hp_talk_end(remote, err);
+}
+
+int hp_remote_open(pid_t pid, unsigned timeout_ms, struct hp_remote **ret_remote, struct hp_err *err)
+{
+	struct hp_remote *remote = calloc(1, sizeof(*remote));
+	if (!remote)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a connection");
+	remote->pid = pid;
+	remote->timeout_ms = timeout_ms ? timeout_ms : 5000;
+	remote->fd = -1;
+	int error = hp_talk_connect(pid, &remote->fd, err);
+	if (!error)
+		error = say_hello(remote, err);
+	if (error) {
+		hp_remote_close(remote);
+		return error;
+	}
+	*ret_remote = remote;
+	return 0;
+}
+
+void hp_remote_close(struct hp_remote *remote)
+{
+	if (!remote)
+		return;
+	if (remote->fd >= 0)
+		close(remote->fd);
+	hp_wire_free(&remote->out);
+	free(remote->in);
+	free(remote);
+}
+
+bool hp_remote_is_broken(const struct hp_remote *remote)
+{
+	return remote->broken;
+}
+
+pid_t hp_remote_pid(const struct hp_remote *remote)
+{
+	return remote->pid;
+}
+
+const struct hp_remote_hello *hp_remote_hello(const struct hp_remote *remote)
+{
+	return &remote->hello;
+}

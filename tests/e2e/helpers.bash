@@ -39,7 +39,7 @@ start_with() {
 	shift
 	in=$BATS_TEST_TMPDIR/in$n out=$BATS_TEST_TMPDIR/out$n
 	mkfifo "$in" "$out"
-	"$@" "$shop/shop" <"$in" >"$out" 3>&- &
+	"$@" "$shop/shop" "${arguments[@]}" <"$in" >"$out" 3>&- &
 	pids[n]=$!
 	pid=${pids[0]}
 	exec {to}>"$in" {from}<"$out"
