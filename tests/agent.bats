@@ -48,6 +48,7 @@ teardown() {
 # start COMMAND...: in the background, until it has said "ready"; its output in $WORK/out, its number in $pid.
 pids=()
 start() {
+	: >"$WORK/out" # what the one before said
 	"$@" >"$WORK/out" 2>&1 3>&- &
 	pid=$!
 	pids+=("$pid")

@@ -33,6 +33,7 @@ teardown() {
 
 # begin COMMAND...: until it is ready, and its agent, if it has one, with it; what it says is in ./said.
 begin() {
+	: >said # by the one before
 	"$@" >said 2>&1 3>&- &
 	pid=$!
 	pids+=("$pid")
@@ -68,15 +69,9 @@ state() { "$HP_SOURCE_ROOT/tests/programs/state.py" "$pid" >"$1"; }
 }
 
 @test "B20, B21: the same into a process that has no agent, where the first application attaches" {
-	begin_alone() {
-		./watched >said 2>&1 3>&- &
-		pid=$!
-		pids+=("$pid")
-		until grep -q ready said; do kill -0 "$pid"; done
-	}
 	local n
 	for ((n = 0; n < 3; n++)); do
-		begin_alone
+		begin ./watched
 		"$hotpatch" apply step.hp "$pid"
 		"$hotpatch" revert step "$pid"
 		finish
