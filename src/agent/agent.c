@@ -183,13 +183,15 @@ static void *run(void *arg)
 }
 
 /* The signals of the program are its own threads' to take. libc keeps two for itself (setuid and cancellation), which
- * every thread has to take; asking with the raw call would keep setuid waiting for ever. */
+ * every thread has to take; asking with the raw call would keep setuid waiting for ever. SIGTRAP is what a breakpoint
+ * at the entry of a function that we call ends in (live/breakpoint.h): blocked, it would end the process. */
 static int create_thread(struct start *start)
 {
 	pthread_t thread;
 	pthread_attr_t attributes;
 	sigset_t all, before;
 	sigfillset(&all);
+	sigdelset(&all, SIGTRAP);
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	pthread_sigmask(SIG_SETMASK, &all, &before);

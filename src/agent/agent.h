@@ -5,7 +5,7 @@
  *          v                                                             v
  *     agent thread: poll --> accept (socket.h) --> read a frame, answer it (client.h) --> handler (requests.h)
  *
- * The program is not to notice it. The thread blocks all signals that can be blocked; it has a table of file
+ * The program is not to notice it. The thread blocks all signals but SIGTRAP; it has a table of file
  * descriptors of its own, so that the program's numbers stay as they were, close-all loops close nothing of ours and
  * children inherit nothing; it holds no lock between requests; and when it is the last thread that is left (all others
  * have called pthread_exit) it ends the process as that last thread would have.

@@ -89,3 +89,11 @@ bool hp_displaced_origin(uintptr_t ip, struct hp_copy_point *ret_point)
 	}
 	return false;
 }
+
+bool hp_displaced_notes(uintptr_t address)
+{
+	for (struct chunk *chunk = atomic_load(&chunks); chunk; chunk = chunk->next)
+		if (address >= (uintptr_t)chunk && address < (uintptr_t)(chunk + 1))
+			return true;
+	return false;
+}

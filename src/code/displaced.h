@@ -18,4 +18,7 @@ int hp_displaced_new(const char *name, uintptr_t jump, const struct hp_displaced
 /* Whether an instruction pointer lies in a copy, and where in the function the thread would be. */
 bool hp_displaced_origin(uintptr_t ip, struct hp_copy_point *ret_point);
 
+/* Whether the notes that this is answered from lie at address: they hold places in functions, and are no frames. */
+bool hp_displaced_notes(uintptr_t address);
+
 #endif

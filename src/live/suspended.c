@@ -5,6 +5,7 @@
 
 #include "arch/arch.h"
 #include "base/mapped.h"
+#include "code/displaced.h"
 #include "code/text.h"
 #include "live/announced.h"
 #include "live/ask.h"
@@ -106,7 +107,7 @@ static bool is_known(const struct hp_suspended *s, const struct hp_hit *hit)
 	return in_span(&s->own, at) || (at >= (uintptr_t)codes && at < (uintptr_t)(codes + 1)) ||
 	       (at >= (uintptr_t)codes->v && at < (uintptr_t)(codes->v + codes->capacity)) ||
 	       (at >= (uintptr_t)s && at < (uintptr_t)(s + 1)) || is_in_list(s->threads, at) ||
-	       is_in_list(s->again, at) || is_of_poll(s, at) || hp_stale_is(s->threads, hit);
+	       is_in_list(s->again, at) || hp_displaced_notes(at) || is_of_poll(s, at) || hp_stale_is(s->threads, hit);
 }
 
 static bool consider(const struct hp_hit *hit, void *arg)

@@ -22,6 +22,7 @@
 #   pie       -fpie -pie
 #   nopie     -fno-pie -no-pie
 #   prepared  every function is prepared, as with the variable prepare_cflags of hotpatch.pc; PREPARED is defined
+#   unprepared  no function is prepared, and each is changed with .unprepared; UNPREPARED is defined (check.h)
 #   asan      with AddressSanitizer and UndefinedBehaviorSanitizer, tsan with ThreadSanitizer (scripts/check)
 #   musl      with musl-gcc; the kernel's headers, which it does not find, are in LIBS/../kernel-headers (scripts/check)
 #
@@ -71,7 +72,7 @@ list() {
 			else if (whole == "" && value["quick"] != "") variants = value["quick"]
 			n = split(variants, variant, /[ ,]+/)
 			for (i = 1; i <= n; i++) {
-				if (variant[i] ~ /^(cet|nocet|static|pie|nopie|prepared|archive)/) variant[i] = "gcc-O2-" variant[i]
+				if (variant[i] ~ /^(cet|nocet|static|pie|nopie|prepared|unprepared|archive)/) variant[i] = "gcc-O2-" variant[i]
 				if (variant[i] !~ /^(gcc|clang)-O/) {
 					print file ": no such variant: \"" variant[i] "\"" >"/dev/stderr"
 					exit status = 1
@@ -146,6 +147,7 @@ variant_flags() {
 			ldflags+=("-Wl,--eh-frame-hdr") # which musl-gcc does not ask the linker for
 			;;
 		prepared) cflags+=(-DPREPARED -fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
+		unprepared) cflags+=(-DUNPREPARED -Wno-override-init -fno-optimize-sibling-calls) ;;
 		*)
 			echo "build.sh: no such variant: '$1' ('$suffix')" >&2
 			exit 1

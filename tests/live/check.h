@@ -36,6 +36,14 @@
 #define APART __attribute__((noipa))
 #endif
 
+/* Built without preparation, but not without a purpose: every mark is off, and every change asks for such functions. */
+#ifdef UNPREPARED
+#undef HOTPATCHABLE
+#define HOTPATCHABLE APART
+#undef HOTPATCH_SIZE_
+#define HOTPATCH_SIZE_ .size = sizeof(struct hotpatch_options), .unprepared = true
+#endif
+
 /* -- Checks ------------------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 3, 4), noreturn, unused)) static void check_fail(const char *file, int line,
