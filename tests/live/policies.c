@@ -5,6 +5,8 @@
  * process_vm_readv, memfd and queued signals; PR_SET_MDWE; a process that is not dumpable; no address space; no
  * descriptors. In each a thread calls the function all the time, and one sleeps.
  *
+ * build: quick=gcc-O2
+ *
  * Seen to fail: before it was checked whether memory can be read, where a thread was told that it stands in its own
  * way.
  */
