@@ -36,7 +36,7 @@ enum { LASTING = false, GROWTH = false, STRIDE = 1 };
 #elif defined(WHOLE)
 enum { LASTING = true, GROWTH = true, STRIDE = 1 };
 #else
-enum { LASTING = true, GROWTH = false, STRIDE = 5 };
+enum { LASTING = true, GROWTH = false, STRIDE = 15 };
 #endif
 
 HOTPATCHABLE int one(int a)

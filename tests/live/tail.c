@@ -3,6 +3,8 @@
  * `outer` ends in a call of `inner`, and tells it which version it is. A thread that had left the old `outer` by a jump
  * would not be seen in it, be held at the gate of `inner`, and go on into the new one.
  *
+ * build: quick=clang-O2
+ *
  * Seen to fail: with marks that let calls in the last place become jumps, 3,169 of 87 million calls were mixed with
  * gcc -O2, 707 with clang -O2.
  */
