@@ -1,6 +1,7 @@
 /* arguments - B1: every kind of argument and result survives the way into each kind of definition.
  *
  * build: variants=gcc-O0,gcc-O2,clang-O0,clang-O2,gcc-O2-cet,clang-O2-cet,gcc-O2-static,gcc-O2-nopie,gcc-O2-prepared
+ * build: quick=clang-O0,gcc-O2-cet,clang-O2-cet,gcc-O2-static,gcc-O2-nopie,gcc-O2-prepared
  *
  * Each shape of function is called with known arguments and checks them itself: the original; a replacement, which is
  * entered through the patched entry; a closure, which is entered through its landing; and the same two again from

@@ -54,7 +54,7 @@ int main(void)
 	CHECK_OK(hotpatch_replace(patch, inner, new_inner));
 	for (int i = 0; i < THREADS; i++)
 		threads[i] = thread_start(caller, NULL);
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < OFTEN(1000); i++) {
 		CHECK_OK(hotpatch_apply(patch, .timeout_ms = 20000));
 		CHECK_OK(hotpatch_revert(patch, .timeout_ms = 20000));
 	}
