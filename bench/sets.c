@@ -36,7 +36,7 @@ static struct hotpatch *make(unsigned n, unsigned body, struct samples *us)
 	struct hotpatch *set = hotpatch_new(body == 0 ? "first" : "second");
 	must(set != NULL, "hotpatch_new");
 	for (unsigned i = 0; i < n; i++) {
-		const struct many *one = &many[i * (MANY / n)];
+		const struct many *one = &many[i * (n_many / n)];
 		must_patch(hotpatch_replace_at(set, hotpatch_marks_(), one->name, (hotpatch_any)one->function,
 		                               (hotpatch_any)one->bodies[body], NULL));
 	}

@@ -14,7 +14,7 @@ fail() {
 	failed=1
 }
 
-if [[ ! -x $build/bench/hotpatch-bench ]]; then
+if [[ ! -x $build/bench/hotpatch-bench-trial ]]; then
 	echo "the benchmark is not built: jansson or liburcu is not installed"
 	exit 77
 fi

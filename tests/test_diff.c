@@ -1,5 +1,7 @@
 /* test_diff - what hotpatch build finds changed, what it refuses and with which sentence, and that the old code's hash
- * is that of the linked program. Every case is compiled by gcc and clang at -O0 and -O2, and some are linked.
+ * is that of the linked program. Every case is compiled by gcc and clang at -O0 and -O2, and some are linked; in `make
+ * test` the ways take turns, and each case has half of them, or all it applies to where those are few. `make
+ * check-asan` has all.
  *
  * Seen to fail: with scopes by the compiler's names ("inserted static"), without contents compared ("string", "table"),
  * without .cold compared ("cold part"), with masks of the field alone ("hash", a relaxed GOT access), and each refusal
@@ -271,6 +273,12 @@ static bool applies(const struct test_case *c, const struct way *way)
 	       (!strstr(c->only, "-O2") || strncmp(way->flags, "-O2", 3) == 0);
 }
 
+/* Where one of them fails the others nearly always do: what compilers make of it differs little. */
+static bool has_turn(size_t i, const struct way *way)
+{
+	return cases[i].only || (i + (size_t)(way - ways)) % 2 == 0 || getenv("HP_WHOLE") || getenv("HP_CHECK");
+}
+
 /* -- The old code's hash --------------------------------------------------------------------------------------- */
 
 static void link_old(const struct way *way)
@@ -381,7 +389,7 @@ static void test_way(void **state)
 	if (!has_compiler(way->compiler))
 		skip();
 	for (size_t i = 0; i < COUNT(cases); i++)
-		if (applies(&cases[i], way))
+		if (applies(&cases[i], way) && has_turn(i, way))
 			check_case(&cases[i], way);
 }
 

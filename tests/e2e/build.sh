@@ -1,12 +1,12 @@
 #!/bin/bash
 # build.sh CC OPT CODE OUT - builds the program of tests/apply.bats: OUT/shop and OUT/libshop.so, and old and new objects
-# of each of its units, OUT/old and OUT/new.
+# of those of its units that patches are made of, OUT/old and OUT/new.
 #
 # CODE is pie, nopie, stripped (pie, with its symbols in OUT/shop.debug) or plain (pie, and not prepared).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cc=$1 opt=$2 code=$3 out=$4
-mkdir -p "$out"/{old,new}/{a,b}
+mkdir -p "$out"/{old,new}/b
 flags=(-std=gnu11 -g "-$opt" -w)
 [[ $code == plain ]] || flags+=(-fno-optimize-sibling-calls -fpatchable-function-entry="${HP_PREPARE_ENTRY:-8,6}")
 position=(-fPIE)
@@ -17,7 +17,9 @@ if [[ $code == nopie ]]; then
 fi
 cd "$here"
 for unit in main shop a/util b/util; do
-	"$cc" "${flags[@]}" "${position[@]}" -c -o "$out/$(tr / _ <<<"$unit").o" $unit.c
+	"$cc" "${flags[@]}" "${position[@]}" -c -o "$out/${unit/\//_}.o" $unit.c
+done
+for unit in shop b/util; do
 	for age in old new; do
 		define=()
 		[[ $age == old ]] || define=(-DNEW=1)

@@ -249,8 +249,10 @@ UNUSED static void deadline(unsigned seconds)
 /* How often a test does what it does unless told: a quarter, since the set of all tests is to take minutes; in the
  * checks (tests/live/build.sh) all of it in one variant. */
 #if defined(WHOLE) && defined(__OPTIMIZE__) && !defined(__clang__)
+#define IN_FULL true
 #define OFTEN(times) (times)
 #else
+#define IN_FULL false
 #define OFTEN(times) ((times) / 4)
 #endif
 

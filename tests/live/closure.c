@@ -3,6 +3,8 @@
  * Not before a thread inside has left, not for a closure that was never put in force, not twice. Contexts of different
  * functions, of nested closures and of different threads do not mix.
  *
+ * build: quick=clang-O2
+ *
  * Seen to fail: with closures of one body taken for one definition: a context was destroyed while a thread was in it;
  * with threads taken for gone because they were in hotpatch_poll.
  */

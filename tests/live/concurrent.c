@@ -4,6 +4,8 @@
  * way, so different sets both succeed. Of two that apply or revert one set, one succeeds and the other is told that the
  * set's state does not allow it. A set that is half applied, or a change that got lost, is seen by its results.
  *
+ * build: quick=clang-O2
+ *
  * Seen to fail: without the lock that lets one change at a time.
  */
 #include "check.h"

@@ -8,7 +8,7 @@
  * Seen to fail, in each variant: with stacks looked at while threads run (the change is made under the coroutine within
  * some dozen attempts); with scan_memory not looked at by the transition (the second half).
  *
- * build: machine=x86_64 limit=120
+ * build: machine=x86_64 quick=gcc-O0 limit=120
  */
 #include "check.h"
 

@@ -4,6 +4,8 @@
  * only as the test ends it. Then three threads start threads without pause, each of which calls the function on its
  * first step, in the middle and on its last; 500 changes, after none of which an old definition answers or is inside.
  *
+ * build: quick=gcc-O2
+ *
  * Seen to fail: with callers let through the gate before it is decided (a call was inside the old definition after a
  * change).
  */

@@ -14,8 +14,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <string>
+#include <cstring>
 #include <sys/syscall.h>
 #include <thread>
 #include <unistd.h>
@@ -152,10 +151,16 @@ static int caught_lingering()
 
 static bool sleeps(long tid)
 {
-	std::ifstream file("/proc/self/task/" + std::to_string(tid) + "/stat");
-	std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-	size_t end = text.rfind(')');
-	return end != std::string::npos && text.compare(end, 3, ") S") == 0;
+	char path[64], text[1024] = "";
+	std::snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", tid);
+	std::FILE *file = std::fopen(path, "r");
+	if (file != nullptr) {
+		if (std::fgets(text, sizeof(text), file) == nullptr)
+			text[0] = '\0';
+		std::fclose(file);
+	}
+	const char *end = std::strrchr(text, ')');
+	return end != nullptr && std::strncmp(end, ") S", 3) == 0;
 }
 
 /* The set is changed in one attempt that lasts as long as the test lets it. */

@@ -1,6 +1,6 @@
 /* nobarrier - B25, B21: without membarrier every thread is asked by signal to execute a serialising instruction.
  *
- * build: variants=gcc-O0,gcc-O2,clang-O2,gcc-O2-cet limit=60
+ * build: variants=gcc-O0,gcc-O2,clang-O2,gcc-O2-cet quick=gcc-O2-cet limit=60
  *
  * A seccomp filter refuses membarrier. Threads call the function all the time, others sleep in calls that return EINTR
  * after a handler (epoll_wait, poll, nanosleep) and must not see one: all changes are made, and each answers with its

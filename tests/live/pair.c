@@ -1,6 +1,6 @@
 /* pair - B3: two functions that change together are never seen half changed.
  *
- * build: limit=120
+ * build: quick=gcc-O2 limit=120
  *
  * Eight threads call `order`, which packs a struct and passes it to `settle` twice. The replacements agree on another
  * layout of the struct. The set is applied and reverted 2,000 times meanwhile (PAIR_CHANGES for more); in no call may a

@@ -4,6 +4,8 @@
  * DRAIN the deeper calls of an old function take the new definition at once. First with a thread stopped half way
  * down, then with threads recursing freely through many changes.
  *
+ * build: quick=gcc-O0
+ *
  * Seen to fail: with a gate that holds active callers too (an old call ended in the new definition).
  */
 #include "check.h"

@@ -1,6 +1,6 @@
 /* registers - B20: no register of a thread is another after 1,000 applications of a patch.
  *
- * build: limit=120
+ * build: quick=gcc-O2 limit=120
  *
  * The patch is applied and reverted while one thread keeps known values in all vector registers (as wide as the
  * processor has them), on the whole x87 stack, in mxcsr and the x87 control word, in the mask registers and in those

@@ -1,6 +1,6 @@
 /* signals - B22: the program's own signals.
  *
- * build: variants=gcc-O0,gcc-O2,clang-O0,clang-O2,gcc-O2-static
+ * build: variants=gcc-O0,gcc-O2,clang-O0,clang-O2,gcc-O2-static quick=clang-O0,gcc-O2-static
  *
  * Its handlers for SIGTRAP, SIGSEGV, SIGUSR1, SIGUSR2 and real-time signals keep working while functions change under
  * running threads, which is when hotpatch needs a signal, and every disposition is afterwards what it was. The signal

@@ -5,6 +5,8 @@
  * and x87 registers. In the process: page protections, descriptors, the standard streams. And
  * a program that rewrites its own text, in the very pages that hotpatch writes, still runs.
  *
+ * build: quick=gcc-O2
+ *
  * Seen to fail: with errno of a successful caller left at 0, and with descriptors kept open after a change.
  */
 #include "check.h"

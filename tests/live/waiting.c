@@ -1,6 +1,6 @@
 /* waiting - B22, B3: a thread that waits at the gate takes a signal, whose handler calls a function that is changing.
  *
- * build: limit=180
+ * build: quick=gcc-O2 limit=180
  *
  * Threads call `busy` all the time, and are sent signals whose handler calls it too, and stays in it for a while. A
  * thread at the gate has been found out of the old definition; its handler must not take it back in unseen: when a
@@ -11,7 +11,7 @@
  */
 #include "check.h"
 
-enum { THREADS = 3, CHANGES = 400 };
+enum { THREADS = 3, CHANGES = OFTEN(800) };
 
 static atomic_int inside[2];
 
