@@ -100,7 +100,7 @@ static void look_for_the_last_thread(void)
 	if (!is_alone())
 		return;
 	hp_table_borrow(); /* what exit handlers and stdio write to, if it has not gone with the first thread */
-	exit(0);
+	exit(0);           /* NOLINT(concurrency-mt-unsafe): there is no other thread */
 }
 
 static int tick(void)
@@ -287,10 +287,11 @@ static int start_locked(const char *path, bool by_run, struct hp_err *err)
 		return hp_err_set(err, HOTPATCH_ESTATE, "the agent listens already, at '%s'", the.path);
 	if (running)
 		return 0;
-	if (strlen(path) >= sizeof(the.given))
+	size_t size = strlen(path) + 1;
+	if (size > sizeof(the.given))
 		return hp_err_set(err, HOTPATCH_EINVAL, "the path of the agent's socket, '%.40s...', is too long",
 		                  path);
-	strcpy(the.given, path);
+	memcpy(the.given, path, size);
 	the.by_run = by_run;
 	owner = getpid();
 	int error = launch(&the, err);
@@ -321,7 +322,7 @@ static void forget_preload(const char *own)
 		n++;
 	memmove(at, at + n, strlen(at + n) + 1);
 	if (!*list)
-		unsetenv("LD_PRELOAD");
+		unsetenv("LD_PRELOAD"); /* NOLINT(concurrency-mt-unsafe): main has not begun */
 }
 
 __attribute__((constructor)) static void start_from_environment(void)
@@ -336,8 +337,8 @@ __attribute__((constructor)) static void start_from_environment(void)
 		return;
 	if (own)
 		forget_preload(own);
-	unsetenv("HOTPATCH_PRELOAD");
-	unsetenv("HOTPATCH_SERVE");
+	unsetenv("HOTPATCH_PRELOAD"); /* NOLINT(concurrency-mt-unsafe): main has not begun */
+	unsetenv("HOTPATCH_SERVE");   /* NOLINT(concurrency-mt-unsafe): main has not begun */
 }
 
 int hotpatch_serve_with(const struct hotpatch_serve_options *given)

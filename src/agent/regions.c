@@ -387,6 +387,7 @@ static int take_names(const struct hp_region *region, struct description *descri
 {
 	char text[HP_WIRE_STR_MAX + 1];
 	linked->names = calloc(description->n_names + 1, sizeof(*linked->names));
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the region has its names, however far this comes */
 	for (uint32_t i = 0; linked->names && i < description->n_names; i++) {
 		uint64_t offset = hp_take(&description->names, 8), size = hp_take(&description->names, 4);
 		hp_take_str(&description->names, text, sizeof(text));
@@ -396,7 +397,7 @@ static int take_names(const struct hp_region *region, struct description *descri
 		uintptr_t low = region->address + offset;
 		linked->names[i] = (struct hp_linked_name){low, low + size, strdup(text)};
 		linked->n_names++;
-		if (!linked->names[i].name)
+		if (!linked->names[i].name) /* NOLINT(-Wanalyzer-malloc-leak): as above */
 			return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for %u names", description->n_names);
 	}
 	if (!linked->names)
@@ -506,6 +507,7 @@ int hp_region_register_handle(struct hp_exchange *x)
 	error = take_frames(region, &description, linked, err);
 	if (!error)
 		error = take_names(region, &description, linked, err);
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the region has its label */
 	if (!error && !(linked->label = strdup(description.label)))
 		error = hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the name of a region");
 	region->registered = true; /* after a failure nothing but releasing it is left */

@@ -192,13 +192,13 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 		.tls_module = info->dlpi_tls_modid,
 		.is_program = program,
 	};
-	image->path = strdup(program ? "/proc/thread-self/exe" : info->dlpi_name);
-	if (!image->path)
+	char *path = strdup(program ? "/proc/thread-self/exe" : info->dlpi_name);
+	if (!path)
 		return -1;
-	const char *slash = strrchr(image->path, '/');
-	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the list has it */
-	image->name = program ? "the program" : slash ? slash + 1 : image->path;
-	list->n++;
+	const char *slash = strrchr(path, '/');
+	image->path = path;
+	image->name = program ? "the program" : slash ? slash + 1 : path;
+	list->n++; /* NOLINT(-Wanalyzer-malloc-leak): the list has the path */
 	list->adds = info->dlpi_adds;
 	list->subs = info->dlpi_subs;
 	read_headers(image, info);
@@ -225,6 +225,7 @@ static int add_linked(const struct hp_linked *linked, struct hp_mapped_list *lis
 		.pinned = true,
 		.linked = linked,
 	};
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the list has the path */
 	memcpy(image->segments, linked->segments, sizeof(image->segments));
 	image->cfi.low = linked->eh_frame;
 	image->cfi.high = linked->eh_frame_end;

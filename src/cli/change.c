@@ -160,7 +160,7 @@ static int apply_diff(struct hp_change *change, const char *diff, int strip, str
 		r = own_files(change, change->new_view, err);
 	if (r == 0)
 		r = run_patch(change, change->new_view, diff, strip, false, true, &status, err);
-	if (r < 0)
+	if (r)
 		return r;
 	if (status != 0) {
 		r = run_patch(change, change->old_view, diff, strip, true, true, &status, err);
@@ -239,9 +239,10 @@ static int take_revision(struct hp_change *change, const char *top, const char *
 
 static int take_names(struct hp_change *change, const char *top, const char *revision, char *names, struct hp_err *err)
 {
+	char *rest = NULL;
 	int r = 0;
 
-	for (char *name = strtok(names, "\n"); name && r == 0; name = strtok(NULL, "\n"))
+	for (char *name = strtok_r(names, "\n", &rest); name && r == 0; name = strtok_r(NULL, "\n", &rest))
 		r = take_revision(change, top, revision, name, err);
 	return r;
 }
@@ -277,7 +278,7 @@ int hp_change_revision(struct hp_change *change, const char *revision, struct hp
 int hp_change_file(struct hp_change *change, const char *path, const char *old_file, struct hp_err *err)
 {
 	char *text = NULL, *whole = hp_path_resolve(NULL, path);
-	size_t size;
+	size_t size = 0;
 	int r = whole ? hp_file_read(old_file, &text, &size, err) : no_memory(err);
 
 	if (r == 0)

@@ -2,12 +2,13 @@
  *
  *     main.c: { "build", "make a patch from a source change", hp_cmd_build }  ---> cmd_build.c
  *
- * A command parses its own options with getopt_long, says what it did through output.h (text or --json) and returns an
- * exit status. argv[0] is the command's name; argv ends in NULL. main has set optind to 0 (so getopt starts afresh).
+ * A command parses its own options with hp_next_option, says what it did through output.h (text or --json) and returns
+ * an exit status. argv[0] is the command's name; argv ends in NULL. main has set optind to 0 (so getopt starts afresh).
  */
 #ifndef HP_CLI_CLI_H
 #define HP_CLI_CLI_H
 
+#include <getopt.h>
 #include <stdbool.h>
 
 /* Exit statuses; never HP_EXIT_DONE when nothing was patched. */
@@ -33,7 +34,7 @@ extern const struct hp_command hp_cmd_run, hp_cmd_attach, hp_cmd_doctor;        
 extern const struct hp_command hp_cmd_apply, hp_cmd_check, hp_cmd_revert, hp_cmd_status, hp_cmd_list; /* helper link */
 
 /* Every command knows --json, -h and --help: put HP_COMMON_OPTIONS at the end of its struct option list and give
- * what getopt_long returns to hp_common_option in the default branch of the switch. */
+ * what hp_next_option returns to hp_common_option in the default branch of the switch. */
 #define HP_OPTION_JSON 0x1000
 #define HP_COMMON_OPTIONS                                                                                              \
 	{"json", no_argument, NULL, HP_OPTION_JSON}, {"help", no_argument, NULL, 'h'},                                 \
@@ -42,6 +43,9 @@ extern const struct hp_command hp_cmd_apply, hp_cmd_check, hp_cmd_revert, hp_cmd
 	}
 
 struct hp_output;
+
+/* getopt_long: an option's letter or value, -1 behind the last. */
+int hp_next_option(int argc, char **argv, const char *letters, const struct option *options);
 
 /* true: handled, go on. false: the command is to return *ret_status at once (help was printed: HP_EXIT_DONE; unknown
  * option: HP_EXIT_USAGE, said on stderr). */

@@ -185,7 +185,7 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&output, command);
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+	while ((option = hp_next_option(argc, argv, "h", options)) != -1) {
 		bool known = true;
 		if (option == OPTION_ALL_OR_NONE)
 			job.all_or_none = true;

@@ -88,7 +88,7 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	unsigned timeout_ms = 0;
 	int option, status = HP_EXIT_DONE;
 	hp_output_begin(&output, command);
-	while ((option = getopt_long(argc, argv, "ht:", options, NULL)) != -1) {
+	while ((option = hp_next_option(argc, argv, "ht:", options)) != -1) {
 		if (option == 't')
 			timeout_ms = (unsigned)strtoul(optarg, NULL, 10);
 		else if (!hp_common_option(command, &output, option, &status))

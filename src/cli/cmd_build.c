@@ -129,7 +129,7 @@ static int name_patch(struct build *b, const char *after)
 		b->name = b->own_name = stem_of(b->file ? b->file : after);
 	if (!b->file && b->name && asprintf(&b->own_file, "%s.hp", b->name) >= 0)
 		b->file = b->own_file;
-	if (!b->name || !b->file)
+	if (!b->name || !b->file) /* NOLINT(clang-analyzer-unix.Malloc): own_name is freed by end_build */
 		return hp_err_set(&b->err, HOTPATCH_ENOMEM, "no memory for a name");
 	return 0;
 }
@@ -443,7 +443,7 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&b.output, command);
-	while ((option = getopt_long(argc, argv, "hC:n:o:d:p:", options, NULL)) != -1)
+	while ((option = hp_next_option(argc, argv, "hC:n:o:d:p:", options)) != -1)
 		if (!take_option(&b, option) && !hp_common_option(command, &b.output, option, &status)) {
 			b.output.json = false;
 			return hp_output_end(&b.output, status);

@@ -95,8 +95,7 @@ static void check_reading(struct doctor *doctor)
 	struct iovec local = {&to, sizeof(to)}, remote = {&from, sizeof(from)};
 	bool works = process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == sizeof(to) && to == from;
 	say(doctor, "stacks", works ? FINE : WRONG,
-	    works ? "can be read (process_vm_readv)" : "cannot be read: process_vm_readv is refused (%s)",
-	    strerror(errno));
+	    works ? "can be read (process_vm_readv)" : "cannot be read: process_vm_readv is refused (%m)");
 }
 
 static void check_ptrace(struct doctor *doctor)
@@ -200,7 +199,7 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	char *end = NULL;
 	int option, status = HP_EXIT_DONE;
 	hp_output_begin(&output, command);
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+	while ((option = hp_next_option(argc, argv, "h", options)) != -1)
 		if (!hp_common_option(command, &output, option, &status))
 			goto out;
 	if (argc - optind > 1 || (optind < argc && (strtol(argv[optind], &end, 10) <= 0 || *end))) {

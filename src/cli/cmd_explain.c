@@ -117,7 +117,7 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&output, command);
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+	while ((option = hp_next_option(argc, argv, "h", options)) != -1)
 		if (!hp_common_option(command, &output, option, &status))
 			goto out;
 	if (argc - optind > 1) {

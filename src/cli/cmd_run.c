@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "cli/runtime.h"
 
+/* The command has one thread, and is about to become the program. */
 static void set_environment(const char *library, bool children)
 {
 	const char *others = getenv("LD_PRELOAD");
@@ -21,11 +22,11 @@ static void set_environment(const char *library, bool children)
 	char *list = malloc(size);
 	if (list) {
 		snprintf(list, size, "%s%s%s", library, others && *others ? ":" : "", others ? others : "");
-		setenv("LD_PRELOAD", list, 1);
+		setenv("LD_PRELOAD", list, 1); /* NOLINT(concurrency-mt-unsafe): one thread */
 	}
 	free(list);
-	setenv("HOTPATCH_PRELOAD", library, 1);
-	setenv("HOTPATCH_SERVE", children ? "children" : "1", 1);
+	setenv("HOTPATCH_PRELOAD", library, 1);                   /* NOLINT(concurrency-mt-unsafe): one thread */
+	setenv("HOTPATCH_SERVE", children ? "children" : "1", 1); /* NOLINT(concurrency-mt-unsafe): one thread */
 }
 
 /* 127 and 126 as the shell has them: the program's own statuses are passed on. */
@@ -49,7 +50,7 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	bool children = false;
 	int option, status = HP_EXIT_DONE;
 	hp_output_begin(&output, command);
-	while ((option = getopt_long(argc, argv, "+hc", options, NULL)) != -1) {
+	while ((option = hp_next_option(argc, argv, "+hc", options)) != -1) {
 		if (option == 'c')
 			children = true;
 		else if (!hp_common_option(command, &output, option, &status))

@@ -84,6 +84,12 @@ static void say_help(const struct hp_command *command)
 	       command->name, command->arguments, command->summary, command->help);
 }
 
+int hp_next_option(int argc, char **argv, const char *letters, const struct option *options)
+{
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): a command reads its options with one thread */
+	return getopt_long(argc, argv, letters, options, NULL);
+}
+
 bool hp_common_option(const struct hp_command *command, struct hp_output *output, int option, int *ret_status)
 {
 	switch (option) {

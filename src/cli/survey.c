@@ -48,7 +48,7 @@ int hp_survey_run(const struct hp_command *command, int argc, char **argv,
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&output, command);
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+	while ((option = hp_next_option(argc, argv, "h", options)) != -1)
 		if (!hp_choice_option(option, optarg, &choice) &&
 		    !hp_common_option(command, &output, option, &status)) {
 			output.json = false;

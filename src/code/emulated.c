@@ -26,12 +26,13 @@ static bool find_out(void)
 {
 	char text[256];
 	if (!read_own_call(text, sizeof(text)))
-		return false; /* a system that does not tell is no emulator */
-	const char *ip = strrchr(text, ' '), *sp = ip;
+		return false;                /* a system that does not tell is no emulator */
+	const char *sp = strrchr(text, ' '); /* behind the last is ip */
 	while (sp && sp > text && *--sp != ' ')
 		;
-	uintptr_t seen = ip && sp > text ? strtoul(sp, NULL, 16) : 0, here = (uintptr_t)text;
-	return seen - here + 65536 > 2 * 65536;
+	uintptr_t seen = sp && sp > text ? strtoul(sp, NULL, 16) : 0, here = (uintptr_t)text;
+	enum { NEAR = 65536, EITHER_SIDE = 2 * NEAR };
+	return seen - here + NEAR > EITHER_SIDE;
 }
 
 bool hp_emulated(void)

@@ -4,14 +4,14 @@
 #include <stddef.h>
 
 struct row {
-	uint32_t type;
 	const char *name;
+	uint32_t type;
 	struct hp_field field;
 };
 
 #define ROW(type, ...)                                                                                                 \
 	{                                                                                                              \
-		type, #type,                                                                                           \
+#type, type,                                                                                           \
 		{                                                                                                      \
 			__VA_ARGS__                                                                                    \
 		}                                                                                                      \

@@ -72,6 +72,6 @@ int hp_old_code_find(const struct hp_object *object, const char *function, struc
 		if (mask_of(&section->relocs[i], symbol, &mask))
 			add_mask(&code, mask);
 	hp_code_hash(code.bytes, code.size, code.masks, code.n_masks, code.hash);
-	*ret_code = code;
+	*ret_code = code; /* NOLINT(clang-analyzer-unix.Malloc): the caller has the masks */
 	return 0;
 }

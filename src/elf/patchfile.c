@@ -378,7 +378,7 @@ int hp_patchfile_read(const char *path, struct hp_patchfile **ret_file, struct h
 	if (fd < 0)
 		return hp_err_system(err, HOTPATCH_ENOFILE, errno, "cannot open '%s'", path);
 	if (fstat(fd, &status) < 0)
-		r = hp_err_system(err, HOTPATCH_ENOFILE, errno, "cannot read '%s'", path);
+		r = hp_err_system(err, HOTPATCH_ENOFILE, errno, "cannot tell the size of '%s'", path);
 	else if (!S_ISREG(status.st_mode) || status.st_size > FILE_MAX)
 		r = hp_err_set(err, HOTPATCH_ENOTELF, "'%s' is not a patch file: it is %s", path,
 		               S_ISREG(status.st_mode) ? "too large" : "not a regular file");

@@ -118,9 +118,9 @@ static int thread_offset(const struct spot *spot, uint64_t *ret_offset)
 {
 	const struct hp_resolved *variable;
 	int r = thread_local_only(spot, &variable);
-	if (r < 0)
+	if (r)
 		return r;
-	if (!variable->is_static_tls)
+	if (!variable->is_static_tls) /* NOLINT(-Wanalyzer-null-dereference): refuse never returns 0 */
 		return refuse(spot,
 		              "needs it at one offset in all threads, but its library was loaded by dlopen and its "
 		              "thread-local variables are allocated thread by thread");
@@ -180,7 +180,8 @@ static int compute_thread_local(const struct spot *spot)
 		return r < 0 ? r : write_value(spot, offset + (uint64_t)spot->reloc->addend);
 	case HP_RELOC_TLS_IN_MODULE:
 		r = thread_local_only(spot, &variable);
-		return r < 0 ? r : write_value(spot, variable->tls_value + (uint64_t)spot->reloc->addend);
+		/* NOLINTNEXTLINE(-Wanalyzer-null-dereference): refuse never returns 0 */
+		return r ? r : write_value(spot, variable->tls_value + (uint64_t)spot->reloc->addend);
 	case HP_RELOC_TLS_GOT_OFFSET:
 		return through_table(spot, HP_GOT_TLS_OFFSET, spot->address);
 	case HP_RELOC_TLS_GOT_PAIR:

@@ -411,7 +411,7 @@ int hotpatch_lib_at(const struct hotpatch_marks *marks, const char *name, hotpat
 /* The newest patch from that path. */
 static struct applied **find_applied(const char *path)
 {
-	char *absolute = path ? realpath(path, NULL) : NULL;
+	char *absolute = realpath(path, NULL);
 	const char *wanted = absolute ? absolute : path; /* the file may be gone */
 	struct applied **at = &all_applied;
 	while (*at && strcmp((*at)->path, wanted) != 0 && strcmp((*at)->patch->name, path) != 0)

@@ -74,7 +74,7 @@ int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg)
 		if (atomic_load(&table->v[i]))
 			sites[n++] = atomic_load(&table->v[i]);
 	if (sites)
-		qsort(sites, n, sizeof(*sites), compare);
+		qsort(sites, n, sizeof(struct hp_site *), compare);
 	for (size_t i = 0; i < n && result == 0; i++)
 		result = each(sites[i], arg);
 	free(sites);

@@ -11,7 +11,7 @@
 static uintptr_t stack_low(const struct hp_thread *thread, const struct hp_hit *hit)
 {
 	enum { AROUND = 2048, AT_END = 16384 };
-	uintptr_t words[2 * AROUND / sizeof(uintptr_t)], from = thread->top - AROUND;
+	uintptr_t words[AROUND / sizeof(uintptr_t) * 2], from = thread->top - AROUND;
 	if (strcmp(hit->place, "[stack]") == 0)
 		return hit->mapping.low;
 	if (from < hit->mapping.low)

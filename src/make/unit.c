@@ -60,7 +60,7 @@ int hp_unit_of_objects(const char *old_path, const char *new_path, struct hp_mak
 		no_memory(new_path, err);
 	else if ((r = compare(old_path, new_path, &unit.diff, err)) == 0)
 		*ret_unit = unit;
-	if (r < 0)
+	if (r)
 		hp_unit_free(&unit);
 	return r;
 }

@@ -331,7 +331,6 @@ static int try_all(const struct choice *choice, struct hp_tracee *ret_tracee, st
 	int error = try_thread(choice, choice->pid, ret_tracee, err);
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)choice->pid);
 	DIR *folder = error == HOTPATCH_EBUSY || error == HOTPATCH_EGONE ? opendir(path) : NULL;
-	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone, which is all that readdir(3) asks for */
 	for (struct dirent *entry;
 	     folder && (error == HOTPATCH_EBUSY || error == HOTPATCH_EGONE) && (entry = readdir(folder));) {
 		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);

@@ -304,6 +304,7 @@ void hp_talk_take_blockers(struct hp_cursor *c, struct hp_remote_result *result)
 {
 	uint32_t n = hp_take_count(c, 4, HP_WIRE_BLOCKERS_MAX, 12);
 	result->blockers = calloc(n + 1, sizeof(*result->blockers));
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the result has them */
 	for (uint32_t i = 0; result->blockers && i < n && !c->bad; i++) {
 		struct hp_remote_blocker *blocker = &result->blockers[result->n_blockers++];
 		blocker->tid = (int)hp_take(c, 4);
@@ -350,6 +351,7 @@ int hp_talk_ask(struct hp_remote *remote, unsigned more_ms, struct hp_remote_res
 	if (error)
 		return error;
 	int code = (int)(int32_t)hp_take(&remote->body, 4);
+	/* NOLINTNEXTLINE(-Wanalyzer-use-of-uninitialized-value): hp_take begins with 0 and copies the low bytes */
 	return code || remote->body.bad ? take_failure(remote, code, result, err) : 0;
 }
 

@@ -241,10 +241,13 @@ int hp_statics_read(struct hp_debuginfo *info, struct hp_statics *ret_statics, s
 	struct hp_statics statics = {0};
 	Dwarf_CU *cu = NULL;
 	Dwarf_Die die;
-	int code = 0, more;
+	int code = 0, more = 0;
 
 	while (code == 0 && (more = dwarf_get_units(info->dwarf, cu, &cu, NULL, NULL, &die, NULL)) == 0)
 		code = walk(&r, &die, NULL, 0);
+	if (code == 0 && more < 0)
+		code = hp_err_set(err, HOTPATCH_ENOTYPE, "the debug information of '%s' is damaged: %s", info->name,
+		                  dwarf_errmsg(-1));
 	if (code == 0)
 		code = make_statics(&r, &statics);
 	free(r.declared);

@@ -126,11 +126,12 @@ bool hp_arch_relax_descriptor_call(uint8_t *at, size_t n)
  *     FF 25 slot    jmp *slot(%rip) */
 bool hp_arch_far_fill(uint8_t *code, uintptr_t address, uintptr_t slot)
 {
+	static const uint8_t start[] = {0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25};
 	int64_t relative = (int64_t)(slot - (address + 10));
 	if (!fits(relative))
 		return false;
 	memset(code, 0xcc, HP_FAR_CODE);
-	memcpy(code, "\xf3\x0f\x1e\xfa\xff\x25", 6);
-	put(code + 6, relative);
+	memcpy(code, start, sizeof(start));
+	put(code + sizeof(start), relative);
 	return true;
 }
