@@ -43,6 +43,7 @@ static void take_changes(struct hp_cursor *in, struct hp_order *order)
 	char name[HP_WIRE_STR_MAX + 1];
 	uint32_t n = hp_take_count(in, 4, HP_WIRE_ITEMS_MAX, 20);
 	order->changes = calloc(n + 1, sizeof(*order->changes));
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): hp_order_free frees what changes have */
 	for (uint32_t i = 0; order->changes && i < n && !in->bad; i++) {
 		struct hp_order_change *change = &order->changes[order->n_changes++];
 		change->entry = hp_take(in, 8);
@@ -50,7 +51,7 @@ static void take_changes(struct hp_cursor *in, struct hp_order *order)
 		change->code = hp_take(in, 8);
 		take_parts(in, &change->parts);
 		take_parts(in, &change->old);
-		change->name = strdup(name); /* NOLINT(-Wanalyzer-malloc-leak): hp_order_free frees what changes have */
+		change->name = strdup(name);
 	}
 }
 

