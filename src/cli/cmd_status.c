@@ -30,13 +30,14 @@ static void tell_kept(struct hp_output *output, const struct hp_remote_patch *pa
                       json_t *row)
 {
 	uint64_t size = 0;
-	char where[512] = "", what[256];
+	char where[512] = "";
 
 	if (patch->live)
 		return;
 	for (size_t i = 0; i < patch->n_regions; i++)
 		size += patch->regions[i].size;
 	if (patch->address) {
+		char what[256];
 		hp_places_say(places, patch->target, false, what, sizeof(what));
 		snprintf(where, sizeof(where), " (at %#llx in %s, to %s)", (unsigned long long)patch->address,
 		         patch->place, what);

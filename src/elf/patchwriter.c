@@ -47,7 +47,7 @@ static void *grow(struct hp_patchwriter *w, struct row *row, size_t size)
 
 static void append(struct hp_patchwriter *w, struct row *row, const void *bytes, size_t size)
 {
-	void *place = grow(w, row, size);
+	void *place = grow(w, row, size); /* NOLINT(-Wanalyzer-malloc-leak): the row has it */
 	if (place && size)
 		memcpy(place, bytes, size);
 }

@@ -87,6 +87,7 @@ static int refuse(int code, const void *object, unsigned long id, const char *wh
 static struct entry *make(struct shard *shard, uint64_t hash, const void *object, unsigned long id, size_t size)
 {
 	struct entry *entry = NULL;
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the shard has the buckets */
 	bool has_room = shard->n < shard->n_buckets || grow(shard);
 	if (has_room && size <= SIZE_MAX / 2 &&
 	    (entry = aligned_alloc(16, (sizeof(*entry) + size + 15) & ~(size_t)15))) {

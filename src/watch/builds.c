@@ -150,7 +150,7 @@ static void take_object(struct hp_source *unit, const char *path)
 	}
 	hp_unit_forget_made(unit);
 	unit->object = object;
-	unit->is_fresh = true;
+	unit->is_fresh = true; /* NOLINT(-Wanalyzer-malloc-leak): the unit has it */
 }
 
 /* A header that is seen now for the first time was not watched while it was read. */

@@ -63,7 +63,7 @@ static int tell(const struct run *run, struct hp_names_told *names, const char *
 		return no_memory(run);
 	}
 	v[names->n++] = copy;
-	return 0;
+	return 0; /* NOLINT(-Wanalyzer-malloc-leak): the names have it */
 }
 
 void hp_names_told_free(struct hp_names_told *names)
@@ -112,6 +112,7 @@ static int step_unit(struct run *run, const struct hp_source *unit)
 	const char *before = unit->applied ? unit->applied : unit->old;
 	struct hp_findings findings = {0};
 	struct hp_make_unit made;
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the names have it */
 	int r = tell(run, &run->reload->files, unit->compile->source);
 
 	if (r == 0)
@@ -216,7 +217,7 @@ static int find_replaced(struct run *run)
 			continue;
 		run->replaced_ids[run->n_replaced] = patch->id;
 		run->replaced[run->n_replaced] = strdup(patch->name);
-		if (!run->replaced[run->n_replaced++])
+		if (!run->replaced[run->n_replaced++]) /* NOLINT(-Wanalyzer-malloc-leak): the run has it */
 			r = no_memory(run);
 	}
 	if (!run->replaced || !run->replaced_ids)
@@ -322,10 +323,10 @@ static int link_file(struct run *run, const struct hp_patchfile *file)
 	if (r == 0)
 		r = commit(run, link);
 	run->reload->commit_ms = now_ms() - began - run->reload->prepare_ms;
-	if (r == 0)
+	if (r == 0) {
 		keep_lines(run, link);
-	if (r == 0)
 		r = tell_kept(run, file);
+	}
 	hp_link_free(link);
 	return r;
 }

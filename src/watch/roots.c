@@ -91,7 +91,7 @@ static int add_folder_of(struct roots *roots, const char *path)
 
 	if (folder)
 		go_up(folder);
-	return add(roots, folder);
+	return add(roots, folder); /* NOLINT(-Wanalyzer-malloc-leak): add takes it */
 }
 
 /* Folders of headers, those of the system left out. */

@@ -121,11 +121,12 @@ static int keep_roots(struct hp_texts *texts, char *const *roots, size_t n_roots
 {
 	texts->roots = calloc(n_roots + 1, sizeof(*texts->roots));
 	for (size_t i = 0; texts->roots && i < n_roots; i++) {
+		/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the texts have their roots */
 		if (!(texts->roots[i] = strdup(roots[i])))
 			return no_memory(err);
 		texts->n_roots++;
 	}
-	return texts->roots ? 0 : no_memory(err);
+	return texts->roots ? 0 : no_memory(err); /* NOLINT(-Wanalyzer-malloc-leak): the texts have their roots */
 }
 
 int hp_texts_take(struct hp_texts *texts, char *const *roots, size_t n_roots, struct hp_err *err)

@@ -3,9 +3,10 @@
  *     load THREADS WHERE QUESTION OLD NEW [QUESTION OLD NEW]...
  *
  * Every answer is the old one, the new one, or wrong: then the load ends with status 1 and says which. At "count" on
- * standard input every thread asks each question so often as `enough` says, all of it begun after the line was read, and
- * the counts are printed, one line "OLD NEW" for each question. So after a patch was applied, one old answer among those
- * counted is one that came too late. At the end of input all sessions are closed, and the total of answers is printed.
+ * standard input every thread asks each question so often as `enough` says, all of it begun after the line was read,
+ * and the counts are printed, one line "OLD NEW" for each question. So after a patch was applied, one old answer among
+ * those counted is one that came too late. At the end of input all sessions are closed, and the total of answers is
+ * printed.
  */
 #include "load.h"
 

@@ -1,5 +1,5 @@
-/* load_sqlite3.c - connections to one database of SQLite in this process, one for each thread: a question is a statement,
- * the answer the first column of its first row. */
+/* load_sqlite3.c - connections to one database of SQLite in this process, one for each thread: a question is a
+ * statement, the answer the first column of its first row. */
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* main - reads "NAME NUMBER" from a pipe and answers into another what the function NAME returns; until the pipe ends. */
+/* main - reads "NAME NUMBER" from a pipe and answers into another what the function NAME returns; until the pipe ends.
+ */
 #include <stdio.h>
 #include <string.h>
 
