@@ -225,6 +225,10 @@ void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, uintptr_t address
 void hp_arch_regs_save(struct hp_saved_regs *ret_saved);
 void hp_arch_regs_from_saved(const struct hp_saved_regs *saved, struct hp_regs *ret_regs);
 
+/* Clears those vector registers that a call may leave anything in: memcpy leaves what it has copied, which may be
+ * addresses, and a thread that is created next inherits them. */
+void hp_arch_vectors_clear(void);
+
 void hp_arch_regs_from_signal(const ucontext_t *context, struct hp_regs *ret_regs);
 void hp_arch_regs_from_pair(uintptr_t ip, uintptr_t sp, struct hp_regs *ret_regs); /* the others unknown */
 /* The state of a function at its entry, before its first instruction. Steps out. */

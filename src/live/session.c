@@ -204,6 +204,7 @@ void hp_session_close(struct hp_session *session)
 		turn_give();
 	destroy_discarded(session->discarded);
 	pthread_setcancelstate(session->cancel_state, NULL);
+	hp_arch_vectors_clear();
 	errno = session->saved_errno;
 }
 

@@ -230,3 +230,31 @@ void hp_arch_gate_init(void)
 	__cpuid_count(0xd, 1, a, b, c, d);
 	hp_gate_save_kind = a & 2 ? SAVE_XSAVEC : SAVE_XSAVE;
 }
+
+__attribute__((noinline)) void hp_arch_vectors_clear(void)
+{
+	enum { AVX = 1 << 2, HIGH_ZMM = 1 << 7 };
+	if (!(hp_gate_save_mask & AVX))
+		return; /* SSE alone: memcpy's registers are overwritten by everything */
+	__asm__ volatile("vzeroall" ::
+	                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+	                           "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "memory");
+	if (!(hp_gate_save_mask & HIGH_ZMM))
+		return;
+	__asm__ volatile("vpxorq %zmm16, %zmm16, %zmm16\n\t"
+	                 "vpxorq %zmm17, %zmm17, %zmm17\n\t"
+	                 "vpxorq %zmm18, %zmm18, %zmm18\n\t"
+	                 "vpxorq %zmm19, %zmm19, %zmm19\n\t"
+	                 "vpxorq %zmm20, %zmm20, %zmm20\n\t"
+	                 "vpxorq %zmm21, %zmm21, %zmm21\n\t"
+	                 "vpxorq %zmm22, %zmm22, %zmm22\n\t"
+	                 "vpxorq %zmm23, %zmm23, %zmm23\n\t"
+	                 "vpxorq %zmm24, %zmm24, %zmm24\n\t"
+	                 "vpxorq %zmm25, %zmm25, %zmm25\n\t"
+	                 "vpxorq %zmm26, %zmm26, %zmm26\n\t"
+	                 "vpxorq %zmm27, %zmm27, %zmm27\n\t"
+	                 "vpxorq %zmm28, %zmm28, %zmm28\n\t"
+	                 "vpxorq %zmm29, %zmm29, %zmm29\n\t"
+	                 "vpxorq %zmm30, %zmm30, %zmm30\n\t"
+	                 "vpxorq %zmm31, %zmm31, %zmm31");
+}
