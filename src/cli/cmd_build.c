@@ -330,6 +330,8 @@ static int pack_units(struct build *b)
 		.images = b->images.items,
 		.n_images = b->images.count,
 		.allowed = {b->allowed.items, b->allowed.count},
+		.units = b->units,
+		.n_units = b->n_units,
 	};
 	uint8_t *bytes = NULL;
 	const char **migrated = NULL;
@@ -366,6 +368,7 @@ static const char *const kind_names[HP_FINDINGS] = {
 	[HP_FOUND_REINIT] = "reinit",
 	[HP_FOUND_ALLOWED] = "allowed-layout",
 	[HP_FOUND_MIGRATED] = "migrated-layout",
+	[HP_FOUND_SIGNATURE] = "signature",
 	[HP_FOUND_CALLBACK] = "callback",
 };
 

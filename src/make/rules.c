@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "make/callers.h"
 #include "types/objdwarf.h"
 
 struct check {
@@ -129,18 +130,30 @@ static int refuse_signature(const struct check *c, uint32_t index, const struct 
 {
 	const struct hp_atom *atom = new_atom(c, index), *caller = find_other_caller(c, index);
 
-	if (atom->is_global)
-		return hp_err_set(
-			c->err, HOTPATCH_EREFUSED,
-			"the type of '%s' in '%s' changed (%s): it is global, and callers in other files would call it "
-			"as before; keep its type, and add a function with the new one",
-			atom->name, c->unit->source, found->text);
 	return hp_err_set(
 		c->err, HOTPATCH_EREFUSED,
 		"the type of '%s' in '%s' changed (%s), and %s refers to it and is not in the patch; change all "
 		"that call it together",
 		atom->name, c->unit->source, found->text,
 		caller ? hp_atom_describe(c->unit->diff->new_atoms, caller).text : "something");
+}
+
+/* Who else calls it is seen in the linked program alone. */
+static int check_global(const struct check *c, const struct hp_atom *atom, const struct hp_err *found)
+{
+	struct hp_err why;
+	int r = hp_callers_check(c->options, atom->name, &why);
+
+	if (r == HOTPATCH_EREFUSED)
+		return hp_err_set(c->err, r,
+		                  "the type of '%s' in '%s' changed (%s), and %s; change all that call it together, or "
+		                  "keep its type and add a function with the new one",
+		                  atom->name, c->unit->source, found->text, why.text);
+	if (r < 0)
+		return hp_err_set(c->err, r, "%s", why.text);
+	return hp_findings_add(c->findings, HP_FOUND_SIGNATURE, c->unit->source, atom->name, c->err,
+	                       "the type of '%s' changed (%s): all that refer to it were compiled anew", atom->name,
+	                       found->text);
 }
 
 static int check_signature(const struct check *c, uint32_t index)
@@ -158,7 +171,9 @@ static int check_signature(const struct check *c, uint32_t index)
 	int r = hp_compare_functions_but(&a, &b, &c->allowed, &found);
 	if (r == HOTPATCH_ENOMEM)
 		return hp_err_set(c->err, r, "%s", found.text);
-	if (r != HOTPATCH_ETYPE || (!new->is_global && !find_other_caller(c, index)))
+	if (r == HOTPATCH_ETYPE && new->is_global)
+		return check_global(c, new, &found);
+	if (r != HOTPATCH_ETYPE || !find_other_caller(c, index))
 		return 0;
 	return refuse_signature(c, index, &found);
 }

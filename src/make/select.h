@@ -21,6 +21,7 @@ enum hp_finding_kind {
 	HP_FOUND_REINIT,       /* the same, applied */
 	HP_FOUND_ALLOWED,      /* a layout that differs and is allowed to */
 	HP_FOUND_MIGRATED,     /* a layout that differs, which live objects are given */
+	HP_FOUND_SIGNATURE,    /* a global function's type changed, and all its callers are in the patch */
 	HP_FOUND_CALLBACK,     /* a function that runs when the patch is applied or reverted */
 	HP_FINDINGS,
 };
@@ -61,7 +62,9 @@ struct hp_make_options {
 	const char *const *images; /* files that the patch is for; none: any whose code matches */
 	size_t n_images;
 	struct hp_allowed allowed;
-	struct hp_allowed migrated; /* hp_marks_collect */
+	struct hp_allowed migrated;       /* hp_marks_collect */
+	const struct hp_make_unit *units; /* all of the patch */
+	size_t n_units;
 };
 
 bool hp_is_reinit(const struct hp_make_options *options, const struct hp_atom *atom);
