@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <Zydis/Zydis.h>
+
 #include "elf/debugfile.h"
 #include "elf/symbols.h"
 #include "types/array.h"
@@ -226,29 +228,13 @@ static int find_addresses(struct search *s)
 
 /* -- Code ---------------------------------------------------------------------------------------------------------- */
 
-/* Whether four bytes at address may lead to a target: behind them may stand an immediate of 1, 2 or 4 bytes. */
-static bool may_lead(const struct search *s, uint64_t address, uint32_t field)
-{
-	uint64_t end = address + 4 + (uint64_t)(int64_t)(int32_t)field;
-
-	for (size_t i = 0; i < s->n_targets; i++) {
-		uint64_t before = s->targets[i] - end;
-		if (before == 0 || before == 1 || before == 2 || before == 4)
-			return true;
-		if (s->image->header.e_type == ET_EXEC && field == s->targets[i])
-			return true;
-	}
-	return false;
-}
-
-/* call rel32, jmp rel32, jcc rel32; call and jmp through a slot. */
-static bool is_call(const uint8_t *bytes, size_t at)
-{
-	uint8_t last = at >= 1 ? bytes[at - 1] : 0, before = at >= 2 ? bytes[at - 2] : 0;
-
-	return last == 0xe8 || last == 0xe9 || (before == 0x0f && (last & 0xf0) == 0x80) ||
-	       (before == 0xff && (last == 0x15 || last == 0x25));
-}
+struct code {
+	const struct search *s;
+	const uint8_t *bytes;
+	uint64_t address; /* of the first of them */
+	size_t size;
+	ZydisDecoder decoder;
+};
 
 /* Who calls through an address that was taken cannot be told. */
 static int refuse_address(const struct search *s, uint64_t address)
@@ -260,20 +246,102 @@ static int refuse_address(const struct search *s, uint64_t address)
 	                  s->image->name, (unsigned long long)address);
 }
 
+static bool is_target(const struct search *s, uint64_t address)
+{
+	for (size_t i = 0; i < s->n_targets; i++)
+		if (s->targets[i] == address)
+			return true;
+	return false;
+}
+
+/* Whether the operand of the instruction that ends at `end` is, or leads to, a target. */
+static bool names_target(const struct search *s, const ZydisDecodedOperand *operand, uint64_t end)
+{
+	bool absolute = s->image->header.e_type == ET_EXEC;
+
+	if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+		if (operand->imm.is_relative)
+			return is_target(s, end + operand->imm.value.u);
+		return absolute && is_target(s, (uint32_t)operand->imm.value.u);
+	}
+	if (operand->type != ZYDIS_OPERAND_TYPE_MEMORY || !operand->mem.disp.has_displacement)
+		return false;
+	if (operand->mem.base == ZYDIS_REGISTER_RIP)
+		return is_target(s, end + (uint64_t)operand->mem.disp.value);
+	return absolute && is_target(s, (uint32_t)operand->mem.disp.value);
+}
+
+static bool is_jump(const ZydisDecodedInstruction *instruction)
+{
+	return instruction->meta.category == ZYDIS_CATEGORY_CALL ||
+	       instruction->meta.category == ZYDIS_CATEGORY_COND_BR ||
+	       instruction->meta.category == ZYDIS_CATEGORY_UNCOND_BR;
+}
+
+static int check_instruction(const struct code *code, size_t at, const ZydisDecodedInstruction *instruction,
+                             const ZydisDecodedOperand *operands)
+{
+	uint64_t address = code->address + at;
+
+	for (size_t i = 0; i < instruction->operand_count_visible; i++)
+		if (names_target(code->s, &operands[i], address + instruction->length))
+			return is_jump(instruction) ? check_code(code->s, address) : refuse_address(code->s, address);
+	return 0;
+}
+
+/* Bytes that are no instruction may be the middle of one. */
+static int check_bytes(const struct code *code, size_t at)
+{
+	uint64_t address = code->address + at;
+	int32_t field;
+
+	if (code->size - at < sizeof(field))
+		return 0;
+	memcpy(&field, code->bytes + at, sizeof(field));
+	return is_target(code->s, address + sizeof(field) + (uint64_t)(int64_t)field) ? refuse_address(code->s, address)
+	                                                                              : 0;
+}
+
+/* [*at, end), where a function begins at the latest. */
+static int search_piece(const struct code *code, size_t at, size_t end)
+{
+	ZydisDecodedInstruction instruction;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	int r = 0;
+
+	while (at < end && r == 0) {
+		if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&code->decoder, code->bytes + at, code->size - at, &instruction,
+		                                        operands))) {
+			r = check_instruction(code, at, &instruction, operands);
+			at += instruction.length;
+		} else {
+			r = check_bytes(code, at++);
+		}
+	}
+	return r;
+}
+
+/* Decoded anew from the beginning of each function: what lies between two may be anything. */
 static int search_code(const struct search *s, const struct hp_section *section)
 {
 	Elf_Data *data = hp_section_data(section);
-	const uint8_t *bytes = data ? data->d_buf : NULL;
-	uint32_t field;
+	struct code code = {.s = s, .address = section->header.sh_addr};
+	size_t at = 0;
 	int r = 0;
 
-	for (size_t at = 0; bytes && at + sizeof(field) <= data->d_size && r == 0; at++) {
-		uint64_t address = section->header.sh_addr + at;
-		memcpy(&field, bytes + at, sizeof(field));
-		if (may_lead(s, address, field))
-			r = is_call(bytes, at) ? check_code(s, address) : refuse_address(s, address);
+	if (!data || !data->d_buf)
+		return 0;
+	code.bytes = data->d_buf;
+	code.size = data->d_size;
+	ZydisDecoderInit(&code.decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	for (size_t i = 0; i < s->symbols->n_functions && r == 0; i++) {
+		uint64_t begin = s->symbols->functions[i].value - code.address;
+		if (s->symbols->functions[i].value < code.address || begin >= code.size || begin <= at)
+			continue;
+		r = search_piece(&code, at, begin);
+		at = begin;
 	}
-	return r;
+	return r < 0 ? r : search_piece(&code, at, code.size);
 }
 
 static int find_code(const struct search *s)

@@ -1,8 +1,8 @@
 /* callers - who refers to a function in the linked program, and whether the patch takes care of it.
  *
  *     relocations   RELATIVE, GLOB_DAT, 64, RELR ---> .got: a slot, looked for as well   elsewhere: data refers to it
- *     code          every four bytes that may be a distance to the function or a slot (or, in a program that is not
- *                   position-independent, its address) ---> the function that they lie in
+ *     code          every instruction that leads to the function or reads a slot (or, in a program that is not
+ *                   position-independent, has its address in it) ---> the function that it is in
  *
  * A function calls it as it should if its unit was compiled anew for the patch: its code differs, and is in the patch,
  * or does not, and is right as it is. Everything else may call it as before: functions of other units, who holds its
