@@ -25,9 +25,10 @@ struct hp_client {
 	size_t n_in, in_capacity;
 	struct hp_wire out;
 	size_t sent;
-	bool greeted;  /* has said hello */
-	bool closing;  /* nothing it sends makes sense any more: goes when it has read why */
-	uint64_t last; /* when something came or went, CLOCK_MONOTONIC, ns */
+	char waits[HP_WIRE_WAIT_MAX + 1]; /* for what, in its own words; "" for nothing */
+	bool greeted;                     /* has said hello */
+	bool closing;                     /* nothing it sends makes sense any more: goes when it has read why */
+	uint64_t last;                    /* when something came or went, CLOCK_MONOTONIC, ns */
 };
 
 /* Takes a connection over; closes it where there is no memory for it. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "agent/records.h"
 #include "agent/regions.h"
@@ -62,6 +63,42 @@ int hp_record_notes_handle(struct hp_exchange *x)
 	if (!error)
 		hp_put_bytes(x->out, record->notes, record->notes_size);
 	return error;
+}
+
+/* -- Who waits for what -------------------------------------------------------------------------------------------- */
+
+static uint32_t peer_of(const struct hp_client *client)
+{
+	struct ucred peer = {.pid = 0};
+	socklen_t size = sizeof(peer);
+	return getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? (uint32_t)peer.pid : 0;
+}
+
+/* Clients look often; what they wait for goes with them. */
+int hp_client_wait_handle(struct hp_exchange *x)
+{
+	char text[sizeof(x->client->waits)];
+	bool waits = hp_take(&x->in, 1) & 1;
+	uint32_t n = 0;
+	hp_take_str(&x->in, text, sizeof(text));
+	int error = hp_request_read(x);
+	if (!error)
+		error = hp_registry_enter(&x->err);
+	if (error)
+		return error;
+	hp_put(x->out, hp_mapped_loads(), 8);
+	hp_registry_leave();
+	if (waits)
+		memcpy(x->client->waits, text, sizeof(text));
+	size_t at = hp_put_later(x->out);
+	for (const struct hp_client *client = x->agent->clients; client; client = client->next)
+		if (*client->waits) {
+			hp_put(x->out, peer_of(client), 4);
+			hp_put_str(x->out, client->waits);
+			n++;
+		}
+	hp_put_at(x->out, at, n);
+	return 0;
 }
 
 /* -- Changes ----------------------------------------------------------------------------------------------------- */

@@ -160,6 +160,7 @@ static int (*const handlers[HP_WIRE_KINDS])(struct hp_exchange *) = {
 	[HP_WIRE_CHANGES] = hp_record_changes_handle,
 	[HP_WIRE_STATUS] = hp_record_status_handle,
 	[HP_WIRE_NOTES] = hp_record_notes_handle,
+	[HP_WIRE_WAIT] = hp_client_wait_handle,
 };
 
 static int handle(struct hp_exchange *x, const struct hp_wire_header *header)

@@ -42,6 +42,7 @@ int hp_record_revert_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_record_patches_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_record_changes_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_record_status_handle(struct hp_exchange *x) HP_MUST_CHECK;
+int hp_client_wait_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_record_notes_handle(struct hp_exchange *x) HP_MUST_CHECK;
 
 #endif

@@ -342,6 +342,12 @@ size_t hp_mapped_thread_size(void)
 	return list ? list->thread_size : 0;
 }
 
+uint64_t hp_mapped_loads(void)
+{
+	const struct hp_mapped_list *list = atomic_load(&published);
+	return list ? list->adds : 0;
+}
+
 uint64_t hp_mapped_generation(void)
 {
 	const struct hp_mapped_list *list = atomic_load(&published);

@@ -97,6 +97,9 @@ size_t hp_mapped_thread_size(void);
 /* Another number after images were loaded or unloaded, as of the last refresh. */
 uint64_t hp_mapped_generation(void);
 
+/* How many images the dynamic linker had loaded at the last refresh, those that have gone counted. */
+uint64_t hp_mapped_loads(void);
+
 /* Keeps the image that holds the address mapped for good, whatever dlclose is asked for. Takes the dynamic linker's
  * lock. */
 void hp_mapped_pin(uintptr_t address);

@@ -40,6 +40,7 @@ enum hp_wire_kind {
 	HP_WIRE_CHANGES,
 	HP_WIRE_STATUS,
 	HP_WIRE_NOTES,
+	HP_WIRE_WAIT,
 	HP_WIRE_KINDS, /* one more than the last */
 };
 
@@ -52,6 +53,7 @@ enum {
 	HP_WIRE_REGIONS_MAX = 64, /* of one connection, or one patch */
 	HP_WIRE_CALLBACKS_MAX = 64,
 	HP_WIRE_USES_MAX = 4096,
+	HP_WIRE_WAIT_MAX = 255, /* bytes of what a client says it waits for */
 	HP_WIRE_WRITES_MAX = 4096,
 	HP_WIRE_EXTENTS_MAX = 4,
 	HP_WIRE_BLOCKERS_MAX = 32,

@@ -8,11 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/later.h"
 #include "cli/modes.h"
 #include "cli/targets.h"
 #include "remote/link.h"
 
 #define OPTION_ALL_OR_NONE 0x1100
+#define OPTION_LATER 0x1101
 
 struct job {
 	struct hp_output *output;
@@ -22,6 +24,8 @@ struct job {
 	struct hp_patchfile *file;
 	struct hp_targets targets;
 	struct hp_link **links; /* by target; NULL: not prepared */
+	struct hp_later *later; /* those that wait for more */
+	size_t n_later;
 };
 
 static void tell_done(struct job *job, struct hp_target *target, const struct hp_link *link,
@@ -60,6 +64,25 @@ static bool prepare(struct job *job, size_t i)
 	return r == 0;
 }
 
+static void wait_for_more(struct job *job, size_t i, uint64_t patch)
+{
+	struct hp_later *later = &job->later[job->n_later++];
+	struct hp_link_report report;
+
+	hp_link_tell(job->links[i], &report);
+	*later = (struct hp_later){.target = &job->targets.v[i], .patch = patch};
+	hp_later_tell(job->output, job->file, later, &report);
+}
+
+/* Nothing that it is for is loaded yet. */
+static bool is_all_absent(const struct job *job, size_t i)
+{
+	struct hp_link_report report;
+
+	hp_link_tell(job->links[i], &report);
+	return report.n_absent && !report.n_functions;
+}
+
 static bool commit(struct job *job, size_t i)
 {
 	struct hp_target *target = &job->targets.v[i];
@@ -69,9 +92,13 @@ static bool commit(struct job *job, size_t i)
 	bool in_progress = r == HOTPATCH_EINPROGRESS && result.live;
 
 	if (r == 0 || in_progress) {
+		struct hp_link_report report;
+		hp_link_tell(job->links[i], &report);
 		tell_done(job, target, job->links[i], &result, in_progress);
 		if (in_progress)
 			hp_target_tell_blockers(job->output, target, &result);
+		if (report.n_absent)
+			wait_for_more(job, i, result.patch);
 	} else {
 		hp_target_fail(job->output, target, &err, &result,
 		               result.live ? "the patch is in force" : hp_target_truth(target));
@@ -83,8 +110,14 @@ static bool commit(struct job *job, size_t i)
 static void one_after_the_other(struct job *job)
 {
 	for (size_t i = 0; i < job->targets.n; i++)
-		if (prepare(job, i))
-			commit(job, i);
+		if (prepare(job, i)) {
+			if (is_all_absent(job, i))
+				wait_for_more(job, i, 0);
+			else
+				commit(job, i);
+		}
+	if (job->n_later)
+		hp_later_wait(job->output, job->file, &job->options, job->later, job->n_later);
 }
 
 /* What was committed before another process failed. */
@@ -150,7 +183,8 @@ static int apply(struct job *job, const char *path)
 	if (status != HP_EXIT_DONE)
 		return status;
 	job->links = calloc(job->targets.n + 1, sizeof(struct hp_link *));
-	if (!job->links) {
+	job->later = calloc(job->targets.n + 1, sizeof(*job->later));
+	if (!job->links || !job->later) {
 		hp_err_set(&err, HOTPATCH_ENOMEM, "no memory for %zu processes", job->targets.n);
 		return hp_output_failure(job->output, HP_EXIT_REFUSED, &err, NULL);
 	}
@@ -166,6 +200,7 @@ static void clean_up(struct job *job)
 	for (size_t i = 0; job->links && i < job->targets.n; i++)
 		hp_link_free(job->links[i]);
 	free(job->links);
+	free(job->later);
 	hp_targets_free(&job->targets);
 	hp_patchfile_free(job->file);
 }
@@ -177,6 +212,7 @@ static int run(const struct hp_command *command, int argc, char **argv)
 		HP_MODE_OPTIONS,
 		{"no-attach", no_argument, NULL, HP_OPTION_NO_ATTACH},
 		{"all-or-none", no_argument, NULL, OPTION_ALL_OR_NONE},
+		{"later", no_argument, NULL, OPTION_LATER},
 		HP_COMMON_OPTIONS,
 	};
 	struct hp_output output;
@@ -189,6 +225,8 @@ static int run(const struct hp_command *command, int argc, char **argv)
 		bool known = true;
 		if (option == OPTION_ALL_OR_NONE)
 			job.all_or_none = true;
+		else if (option == OPTION_LATER)
+			job.options.later = true;
 		else
 			known = hp_choice_option(option, optarg, &job.choice) ||
 			        hp_mode_option(command, option, optarg, &modes, &status);
@@ -199,10 +237,15 @@ static int run(const struct hp_command *command, int argc, char **argv)
 		status = hp_usage(command, "which patch file?");
 		goto usage;
 	}
+	if (job.options.later && job.all_or_none) {
+		status = hp_usage(command, "--later takes what is there, --all-or-none everything or nothing");
+		goto usage;
+	}
 	job.choice.pids = argv + optind + 1;
 	job.options = (struct hp_link_options){.mode = modes.mode,
 	                                       .timeout_ms = modes.timeout_ms,
-	                                       .stall_ms = modes.stall_ms};
+	                                       .stall_ms = modes.stall_ms,
+	                                       .later = job.options.later};
 	status = apply(&job, argv[optind]);
 	clean_up(&job);
 	return hp_output_end(&output, status);
@@ -218,6 +261,7 @@ const struct hp_command hp_cmd_apply = {
 	.help = "  --name NAME       all processes whose program is called NAME\n"
 		"  --all             all processes that have loaded what the patch is for, by build-id\n"
 		"  --all-or-none     prepare it in every process before it is applied in any\n"
+		"  --later           leave out what is of libraries that are not loaded, stay, and apply it when they are\n"
 		"  --no-attach       leave processes alone that have no agent\n" HP_MODE_HELP,
 	.run = run,
 };

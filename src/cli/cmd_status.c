@@ -76,6 +76,23 @@ static int tell_patch(struct hp_output *output, struct hp_target *target, const 
 	return r;
 }
 
+/* What is to come, and who has to stay for it. */
+static int tell_waits(struct hp_output *output, struct hp_target *target, struct hp_err *err)
+{
+	struct hp_remote_waits waits = {0};
+	json_t *list = json_array();
+	int r = hp_remote_wait(target->remote, NULL, &waits, err);
+
+	for (size_t i = 0; i < waits.n; i++) {
+		hp_output_text(output, "  %s (process %d applies it then)", waits.v[i].text, (int)waits.v[i].pid);
+		json_array_append_new(list,
+		                      json_pack("{s:s, s:i}", "text", waits.v[i].text, "by", (int)waits.v[i].pid));
+	}
+	json_object_set_new(target->json, "waiting", list);
+	hp_remote_waits_free(&waits);
+	return r;
+}
+
 static int tell(struct hp_output *output, struct hp_target *target, struct hp_err *err)
 {
 	struct hp_view *view = NULL;
@@ -88,6 +105,8 @@ static int tell(struct hp_output *output, struct hp_target *target, struct hp_er
 		tell_runtime(output, target, view);
 	for (size_t i = 0; r == 0 && i < view->patches.n; i++)
 		r = tell_patch(output, target, &view->patches.v[i], places, list, err);
+	if (r == 0)
+		r = tell_waits(output, target, err);
 	hp_view_close(view);
 	hp_places_free(places);
 	return r;

@@ -171,7 +171,8 @@ static bool take_along_frames(struct divider *d, const struct hp_patch_section *
 	return changed;
 }
 
-static void own_the_rest(struct divider *d)
+/* All that what is owned refers to. */
+static void own_what_is_needed(struct divider *d)
 {
 	bool changed;
 
@@ -186,6 +187,11 @@ static void own_the_rest(struct divider *d)
 					changed |= take_along(d, section, 0, SIZE_MAX, d->owner[i], near_only);
 			}
 		} while (changed);
+}
+
+static void own_the_rest(struct divider *d)
+{
+	own_what_is_needed(d);
 	for (uint32_t i = 1; i < d->file->n_sections; i++)
 		if (d->owner[i] == nobody)
 			d->owner[i] = 0; /* nobody refers to it, or it is not in memory */
@@ -372,8 +378,100 @@ void hp_parts_free(struct hp_parts *parts)
 		return;
 	for (size_t p = 0; parts->v && parts->frames && p < parts->n; p++)
 		free_part(parts, p);
+	for (size_t i = 0; i < sizeof(parts->own) / sizeof(parts->own[0]); i++)
+		free(parts->own[i]);
 	free(parts->v);
 	free(parts->frames);
 	free(parts->of_symbol);
 	free(parts);
+}
+
+/* -- A part of the changes ------------------------------------------------------------------------------------------
+ */
+
+static bool is_referred_to(const struct hp_patchfile *part, uint32_t symbol)
+{
+	for (uint32_t i = 1; i < part->n_sections; i++)
+		for (size_t k = 0; k < part->sections[i].n_relocs; k++)
+			if (part->sections[i].relocs[k].symbol == symbol)
+				return true;
+	return false;
+}
+
+/* Lists of their own, without what is absent. */
+static int filter_notes(const struct divider *d, const bool *absent_changes, const bool *absent_targets)
+{
+	struct hp_patchfile *part = &d->parts->v[0];
+	struct hp_patch_change *changes = d->parts->own[0] = calloc(d->file->n_changes + 1, sizeof(*changes));
+	struct hp_patch_define *defines = d->parts->own[1] = calloc(d->file->n_defines + 1, sizeof(*defines));
+	struct hp_patch_target *targets = d->parts->own[2] = calloc(d->file->n_targets + 1, sizeof(*targets));
+	struct hp_patch_binding *bindings = d->parts->own[3] = calloc(d->file->n_bindings + 1, sizeof(*bindings));
+
+	if (!changes || !defines || !targets || !bindings)
+		return no_memory(d);
+	part->n_changes = part->n_defines = part->n_targets = 0;
+	for (size_t i = 0; i < d->file->n_changes; i++)
+		if (!absent_changes[i])
+			changes[part->n_changes++] = d->file->changes[i];
+	for (size_t i = 0; i < d->file->n_defines; i++)
+		if (part->symbols[d->file->defines[i].symbol].section)
+			defines[part->n_defines++] = d->file->defines[i];
+	for (size_t i = 0; i < d->file->n_targets; i++)
+		if (!absent_targets[i])
+			targets[part->n_targets++] = d->file->targets[i];
+	for (size_t i = 0; i < d->file->n_bindings; i++) {
+		bindings[i] = d->file->bindings[i];
+		if (!is_referred_to(part, bindings[i].symbol))
+			bindings[i].flags |= HP_BINDING_WEAK;
+	}
+	part->changes = changes;
+	part->defines = defines;
+	part->targets = targets;
+	part->bindings = bindings;
+	return 0;
+}
+
+static int take_present(struct divider *d, const bool *absent_changes, const bool *absent_targets)
+{
+	for (size_t i = 0; i < d->file->n_changes; i++)
+		if (!absent_changes[i]) {
+			d->owner[d->file->symbols[d->file->changes[i].symbol].section] = 0;
+			d->owner[d->file->changes[i].old_section] = 0;
+		}
+	own_what_is_needed(d);
+	d->parts->n = 1;
+	d->parts->v = calloc(1, sizeof(*d->parts->v));
+	d->parts->frames = calloc(1, sizeof(uint8_t *));
+	if (!d->parts->v || !d->parts->frames)
+		return no_memory(d);
+	int r = make_part(d, 0);
+	return r < 0 ? r : filter_notes(d, absent_changes, absent_targets);
+}
+
+int hp_part_present(const struct hp_patchfile *file, const bool *absent_changes, const bool *absent_targets,
+                    struct hp_parts **ret_parts, struct hp_err *err)
+{
+	struct divider d = {.file = file, .err = err};
+	int r = HOTPATCH_ENOMEM;
+
+	if (file->n_callbacks || file->n_migrations || file->n_reinits)
+		return hp_err_set(
+			err, HOTPATCH_ENOTSUP,
+			"'%s' has callbacks, HOTPATCH_MIGRATE or new initial values, so that it is applied as a "
+			"whole or not at all",
+			file->path);
+	d.parts = calloc(1, sizeof(*d.parts));
+	d.owner = malloc((file->n_sections + 1) * sizeof(*d.owner));
+	if (!d.parts || !d.owner) {
+		no_memory(&d);
+	} else {
+		memset(d.owner, 0xff, (file->n_sections + 1) * sizeof(*d.owner)); /* nobody */
+		r = take_present(&d, absent_changes, absent_targets);
+	}
+	free(d.owner);
+	if (r == 0)
+		*ret_parts = d.parts;
+	else
+		hp_parts_free(d.parts);
+	return r;
 }

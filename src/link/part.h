@@ -17,7 +17,8 @@ struct hp_parts {
 	struct hp_patchfile *v; /* each with the notes of the whole */
 	size_t n;
 	uint32_t *of_symbol; /* by symbol: the part that defines it; meaningless for undefined ones */
-	uint8_t **frames;    /* private */
+	uint8_t **frames;    /* private, like the next */
+	void *own[4];
 };
 
 #define HP_PARTS_MAX 64
@@ -26,6 +27,12 @@ struct hp_parts {
  * order in which the numbers come first. file lives longer. HOTPATCH_EINVAL, HOTPATCH_ENOTELF (damaged .eh_frame). */
 int hp_parts_make(const struct hp_patchfile *file, const size_t *image_of_change, struct hp_parts **ret_parts,
                   struct hp_err *err) HP_MUST_CHECK;
+
+/* One part: what the changes that are not absent need, with notes of these alone; bindings that nothing of it refers to
+ * may be absent, too. HOTPATCH_ENOTSUP for a patch that cannot be taken in parts: with callbacks, migrations or new
+ * initial values. */
+int hp_part_present(const struct hp_patchfile *file, const bool *absent_changes, const bool *absent_targets,
+                    struct hp_parts **ret_parts, struct hp_err *err) HP_MUST_CHECK;
 
 /* NULL is fine. */
 void hp_parts_free(struct hp_parts *parts);

@@ -469,6 +469,40 @@ void hp_remote_patches_free(struct hp_remote_patches *patches)
 	*patches = (struct hp_remote_patches){0};
 }
 
+int hp_remote_wait(struct hp_remote *remote, const char *text, struct hp_remote_waits *ret_waits, struct hp_err *err)
+{
+	struct hp_wire *out = hp_talk_begin(remote, HP_WIRE_WAIT);
+	struct hp_remote_waits waits = {0};
+	hp_put(out, text != NULL, 1);
+	hp_put_str(out, text ? text : "");
+	int error = hp_talk_ask(remote, 0, NULL, err);
+	if (error)
+		return error;
+	waits.loads = hp_take(&remote->body, 8);
+	uint32_t n = hp_take_count(&remote->body, 4, HP_WIRE_ITEMS_MAX, 6);
+	if (!grow((void **)&waits.v, 0, n, sizeof(*waits.v)))
+		return no_memory(err);
+	for (; waits.n < n; waits.n++) {
+		waits.v[waits.n].pid = (pid_t)hp_take(&remote->body, 4);
+		waits.v[waits.n].text = take_string(&remote->body);
+		remote->body.bad |= !waits.v[waits.n].text;
+	}
+	error = hp_talk_end(remote, err);
+	if (error)
+		hp_remote_waits_free(&waits);
+	else
+		*ret_waits = waits;
+	return error;
+}
+
+void hp_remote_waits_free(struct hp_remote_waits *waits)
+{
+	for (size_t i = 0; i < waits->n; i++)
+		free(waits->v[i].text);
+	free(waits->v);
+	*waits = (struct hp_remote_waits){0};
+}
+
 int hp_remote_notes(struct hp_remote *remote, uint64_t patch, void **ret_notes, size_t *ret_size, struct hp_err *err)
 {
 	uint32_t n;

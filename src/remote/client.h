@@ -245,6 +245,22 @@ int hp_remote_notes(struct hp_remote *remote, uint64_t patch, void **ret_notes, 
                     struct hp_err *err) HP_MUST_CHECK;
 void hp_remote_patches_free(struct hp_remote_patches *patches);
 
+/* What connections wait for, and the generation of the images (hp_remote_images), which changes when something comes.
+ */
+struct hp_remote_waits {
+	uint64_t loads;
+	struct hp_remote_wait {
+		pid_t pid; /* whose connection it is; 0: not known */
+		char *text;
+	} * v;
+	size_t n;
+};
+
+/* text: what this connection waits for from now on, at most 255 bytes, "" nothing; NULL: as before. */
+int hp_remote_wait(struct hp_remote *remote, const char *text, struct hp_remote_waits *ret_waits,
+                   struct hp_err *err) HP_MUST_CHECK;
+void hp_remote_waits_free(struct hp_remote_waits *waits);
+
 struct hp_remote_layer {
 	uint64_t entry, body, patch_id; /* 0: a set of the program's own, or none */
 	char *function, *definition, *patch;

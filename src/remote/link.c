@@ -11,7 +11,10 @@
 
 struct hp_link {
 	struct hp_remote *remote;
-	const struct hp_patchfile *file;
+	const struct hp_patchfile *file; /* or what of it is there */
+	struct hp_parts *present;
+	struct hp_absence absence;
+	const char *absent; /* the first function of it */
 	struct hp_link_options options;
 	struct hp_view *view;
 	struct hp_match *match;
@@ -85,12 +88,14 @@ static int find_replaced(struct hp_link *link, struct hp_err *err)
 		r = check_required(link, link->file->requires[i], err);
 	if (r < 0)
 		return r;
-	link->replaced = calloc(link->view->patches.n + 1, sizeof(*link->replaced));
+	link->replaced = calloc(link->view->patches.n + 2, sizeof(*link->replaced));
 	if (!link->replaced)
 		return no_memory(link, err);
 	for (size_t i = 0; i < link->view->patches.n; i++)
 		if (link->view->patches.v[i].live && is_replaced(link->file, link->view->patches.v[i].name))
 			link->replaced[link->n_replaced++] = link->view->patches.v[i].id;
+	if (link->options.instead && !is_replaced(link->file, link->file->name))
+		link->replaced[link->n_replaced++] = link->options.instead;
 	return 0;
 }
 
@@ -403,11 +408,39 @@ static int apply(struct hp_link *link, bool dry_run, struct hp_remote_result *re
 	return hp_remote_apply(link->remote, &request, ret_result, err);
 }
 
+/* Goes on with what of the file is there. */
+static int leave_absent_out(struct hp_link *link, struct hp_err *err)
+{
+	int r = hp_match_absent(link->view, link->file, &link->absence, err);
+	const struct hp_patchfile *file = link->file;
+
+	if (r < 0 || !link->absence.n_changes)
+		return r;
+	for (size_t i = file->n_changes; i-- > 0;)
+		if (link->absence.changes[i])
+			link->absent = file->changes[i].name;
+	if (link->absence.n_changes == file->n_changes)
+		return 0;
+	r = hp_part_present(file, link->absence.changes, link->absence.targets, &link->present, err);
+	if (r == 0)
+		link->file = &link->present->v[0];
+	else if (r == HOTPATCH_ENOTSUP)
+		link->absence.n_changes = file->n_changes; /* so none of it */
+	return r == HOTPATCH_ENOTSUP ? 0 : r;
+}
+
+static bool is_empty(const struct hp_link *link)
+{
+	return !link->present && link->absence.n_changes > 0;
+}
+
 static int prepare(struct hp_link *link, struct hp_err *err)
 {
 	int r;
 
-	if ((r = hp_view_open(link->remote, link->file, &link->view, err)) < 0 || (r = find_replaced(link, err)) < 0)
+	if ((r = hp_view_open(link->remote, link->file, &link->view, err)) < 0 ||
+	    (link->options.later && (r = leave_absent_out(link, err)) < 0) || is_empty(link) ||
+	    (r = find_replaced(link, err)) < 0)
 		return r;
 	if ((r = hp_match_make(link->view, link->file, &link->match, err)) < 0 ||
 	    (r = hp_resolve(link->view, link->file, link->match, &link->symbols, err)) < 0)
@@ -429,7 +462,7 @@ int hp_link_prepare(struct hp_remote *remote, const struct hp_patchfile *file, c
 	link->file = file;
 	link->options = *options;
 	int r = prepare(link, err);
-	if (r == 0)
+	if (r == 0 && !is_empty(link))
 		r = apply(link, true, ret_result, err);
 	if (r == 0)
 		*ret_link = link;
@@ -465,6 +498,8 @@ void hp_link_free(struct hp_link *link)
 	free(link->region_ids);
 	hp_parts_free(link->parts);
 	hp_match_free(link->match);
+	hp_parts_free(link->present);
+	hp_absence_free(&link->absence);
 	hp_view_close(link->view);
 	free(link->symbols);
 	free(link->changes);
@@ -478,7 +513,13 @@ void hp_link_free(struct hp_link *link)
 
 void hp_link_tell(const struct hp_link *link, struct hp_link_report *ret_report)
 {
+	*ret_report = (struct hp_link_report){.n_absent = link->absence.n_changes,
+	                                      .absent = link->absent ? link->absent : ""};
+	if (is_empty(link))
+		return;
 	*ret_report = (struct hp_link_report){
+		.n_absent = link->absence.n_changes,
+		.absent = ret_report->absent,
 		.n_functions = link->file->n_changes,
 		.address = link->options.check ? 0 : link->regions[0].memory.address,
 		.n_replaced = link->n_replaced,

@@ -17,6 +17,8 @@ struct hp_link_options {
 	enum hotpatch_mode mode;
 	uint32_t timeout_ms, stall_ms; /* 0: defaults */
 	bool check;                    /* prepare writes nothing into the process, and there is no commit */
+	bool later;       /* what is of images that are not loaded is left out; nothing else there: nothing to commit */
+	uint64_t instead; /* a patch, by id, that it takes the place of at the same instant; 0: none */
 };
 
 struct hp_link;
@@ -40,6 +42,8 @@ struct hp_link_report {
 	uint64_t address; /* of its memory, of the first part; 0: none yet */
 	uint64_t size;    /* of all parts */
 	size_t n_replaced;
+	size_t n_absent;    /* changes that were left out */
+	const char *absent; /* the function of the first of them, "" */
 };
 
 void hp_link_tell(const struct hp_link *link, struct hp_link_report *ret_report);

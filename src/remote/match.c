@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "link/relocate.h"
+#include "remote/aims.h"
 
 /* A function that may be the one a change means. */
 struct candidate {
@@ -43,70 +44,12 @@ static int no_memory(const struct matcher *m)
 	return hp_err_set(m->err, HOTPATCH_ENOMEM, "no memory to match '%s'", m->file->path);
 }
 
-/* -- The images it is for -------------------------------------------------------------------------------------- */
-
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	return slash ? slash + 1 : path;
-}
-
-static bool has_name(const struct hp_remote_image *image, const char *name)
-{
-	return strcmp(image->name, name) == 0 || strcmp(base_name(image->path), name) == 0;
-}
-
-static bool has_build_id(const struct hp_remote_image *image, const struct hp_patch_target *target)
-{
-	return image->build_id_size == target->build_id_size &&
-	       memcmp(image->build_id, target->build_id, target->build_id_size) == 0;
-}
-
-static int refuse_build(const struct matcher *m, const struct hp_patch_target *target, size_t image)
-{
-	return hp_err_set(
-		m->err, HOTPATCH_ECODE,
-		"'%s' was made for another build of '%s' than process %d runs: their build-ids differ; build it "
-		"again for what runs",
-		m->file->path, image < m->view->images.n ? image_name(m, image) : target->name, (int)m->view->pid);
-}
-
-static int find_target(struct matcher *m, const struct hp_patch_target *target)
-{
-	size_t n = m->view->images.n, namesake = n, found = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		const struct hp_remote_image *image = &m->view->images.v[i];
-		if (target->build_id_size ? has_build_id(image, target) : has_name(image, target->name))
-			m->match->is_target[i] = ++found;
-		else if (has_name(image, target->name))
-			namesake = i;
-	}
-	if (found)
-		return 0;
-	if (namesake < n)
-		return refuse_build(m, target, namesake);
-	return hp_err_set(m->err, HOTPATCH_ENOSYM, "'%s' is for '%s', which process %d has not loaded", m->file->path,
-	                  target->name, (int)m->view->pid);
-}
-
-static int find_targets(struct matcher *m)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < m->file->n_targets && r == 0; i++)
-		r = find_target(m, &m->file->targets[i]);
-	for (size_t i = 0; !m->file->n_targets && i < m->view->images.n; i++)
-		m->match->is_target[i] = !m->view->images.v[i].is_vdso && !m->view->images.v[i].is_linked;
-	return r;
-}
-
 /* -- Candidates ------------------------------------------------------------------------------------------------ */
 
 /* What gcc writes into STT_FILE is the last part of the path; what clang writes is as it was given. */
 static bool is_file(const char *unit, const char *file)
 {
-	return strcmp(unit, file) == 0 || strcmp(base_name(unit), base_name(file)) == 0;
+	return strcmp(unit, file) == 0 || strcmp(hp_base_name(unit), hp_base_name(file)) == 0;
 }
 
 static bool is_function(const struct hp_name *name)
@@ -553,7 +496,8 @@ int hp_match_make(struct hp_view *view, const struct hp_patchfile *file, struct 
 		no_memory(&m);
 		goto out;
 	}
-	if ((r = find_targets(&m)) < 0 || (r = gather(&m)) < 0 || (r = compare_all(&m)) < 0)
+	if ((r = hp_aims_find(view, file, match->is_target, NULL, err)) < 0 || (r = gather(&m)) < 0 ||
+	    (r = compare_all(&m)) < 0)
 		goto out;
 	for (size_t i = 0; i < file->n_units && r == 0; i++)
 		r = find_unit(&m, i);
@@ -578,4 +522,46 @@ void hp_match_free(struct hp_match *match)
 	free(match->changes);
 	free(match->units);
 	free(match);
+}
+
+/* -- What is not there -------------------------------------------------------------------------------------------- */
+
+static int find_absent(struct matcher *m, struct hp_absence *absence)
+{
+	int r = hp_aims_find(m->view, m->file, m->match->is_target, absence->targets, m->err);
+
+	if (r == 0)
+		r = gather(m);
+	for (size_t i = 0; i < m->file->n_changes; i++)
+		absence->changes[i] = true;
+	for (size_t i = 0; i < m->n_candidates; i++)
+		absence->changes[m->candidates[i].change] = false;
+	for (size_t i = 0; i < m->file->n_changes; i++)
+		absence->n_changes += absence->changes[i];
+	return r;
+}
+
+int hp_match_absent(struct hp_view *view, const struct hp_patchfile *file, struct hp_absence *ret_absence,
+                    struct hp_err *err)
+{
+	struct hp_match match = {.is_target = calloc(view->images.n + 1, sizeof(*match.is_target))};
+	struct matcher m = {.view = view, .file = file, .match = &match, .err = err};
+	struct hp_absence absence = {calloc(file->n_changes + 1, sizeof(bool)),
+	                             calloc(file->n_targets + 1, sizeof(bool)), 0};
+	int r = match.is_target && absence.changes && absence.targets ? find_absent(&m, &absence) : no_memory(&m);
+
+	free(match.is_target);
+	free(m.candidates);
+	if (r < 0)
+		hp_absence_free(&absence);
+	else
+		*ret_absence = absence;
+	return r;
+}
+
+void hp_absence_free(struct hp_absence *absence)
+{
+	free(absence->changes);
+	free(absence->targets);
+	*absence = (struct hp_absence){0};
 }

@@ -37,6 +37,17 @@ struct hp_match {
 int hp_match_make(struct hp_view *view, const struct hp_patchfile *file, struct hp_match **ret_match,
                   struct hp_err *err) HP_MUST_CHECK;
 
+/* What of the patch is of images that are not loaded: by change and by target, true where it is. */
+struct hp_absence {
+	bool *changes, *targets;
+	size_t n_changes; /* that are true */
+};
+
+/* HOTPATCH_ECODE: another build of a target is loaded. */
+int hp_match_absent(struct hp_view *view, const struct hp_patchfile *file, struct hp_absence *ret_absence,
+                    struct hp_err *err) HP_MUST_CHECK;
+void hp_absence_free(struct hp_absence *absence);
+
 /* NULL is fine. */
 void hp_match_free(struct hp_match *match);
 
