@@ -53,7 +53,7 @@ setup() {
 	for unit in main plug more; do
 		for age in old new; do
 			# shellcheck disable=SC2086
-			cc $flags -DNEW=$([[ $age = new ]]; echo $((!$?))) -ffunction-sections -fdata-sections -c $unit.c -o $age/$unit.o
+			cc $flags -DNEW="$([[ $age = new ]]; echo $((!$?)))" -ffunction-sections -fdata-sections -c $unit.c -o $age/$unit.o
 		done
 		[[ $unit = main ]] || cc -shared -Wl,--build-id old/$unit.o -o lib$unit.so
 	done
