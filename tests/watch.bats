@@ -80,7 +80,7 @@ teardown() {
 
 @test "a save while the compiler runs is compiled too, and what was half is never applied" {
 	project
-	printf '#!/bin/sh\nsleep 0.5\nexec gcc "$@"\n' >slow
+	printf '#!/bin/sh\ngcc "$@"; status=$?; sleep 0.5; exit $status\n' >slow
 	chmod +x slow
 	database "./slow -O2 -g" "${project_files[@]}"
 	watch
