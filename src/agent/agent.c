@@ -325,6 +325,21 @@ static void forget_preload(const char *own)
 		unsetenv("LD_PRELOAD"); /* NOLINT(concurrency-mt-unsafe): main has not begun */
 }
 
+/* `hotpatch run --with`: the program does not begin before its patches are in. Who brings them has the other end of the
+ * pipe, and ends in any case. */
+static void wait_for_patches(void)
+{
+	const char *hold = secure_getenv("HOTPATCH_HOLD");
+	char byte;
+	if (!hold)
+		return;
+	int fd = atoi(hold);
+	unsetenv("HOTPATCH_HOLD");
+	while (read(fd, &byte, 1) < 0 && errno == EINTR)
+		;
+	close(fd);
+}
+
 __attribute__((constructor)) static void start_from_environment(void)
 {
 	struct hp_err err;
@@ -333,6 +348,7 @@ __attribute__((constructor)) static void start_from_environment(void)
 		return;
 	bool inherit = strcmp(wish, "children") == 0;
 	(void)!hp_agent_start(NULL, true, &err); /* the program runs as well without */
+	wait_for_patches();
 	if (inherit)
 		return;
 	if (own)

@@ -45,8 +45,8 @@ static bool is_kept_as_before(const struct hp_agent *agent, const struct hp_reco
 
 static bool is_candidate(const struct hp_agent *agent, struct hp_record *record)
 {
-	const struct hp_record *user = record->patch ? NULL : find_user(agent, record);
-	if (record->patch)
+	const struct hp_record *user = record->patch || record->aside ? NULL : find_user(agent, record);
+	if (record->patch || record->aside)
 		return false;
 	if (user) {
 		record->left = (struct hp_left){.reason = ""};

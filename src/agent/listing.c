@@ -20,7 +20,7 @@ static void put_record(const struct hp_agent *agent, struct hp_wire *out, const 
 	hp_put_str(out, record->name);
 	hp_put(out, (uint64_t)record->since.tv_sec, 8);
 	hp_put(out, (uint64_t)record->since.tv_nsec, 4);
-	hp_put(out, record->patch ? 1 : 2, 1);
+	hp_put(out, record->patch ? 1 : record->aside ? 3 : 2, 1);
 	hp_put(out, record->n_changes, 4);
 	hp_put_str(out, record->left.reason);
 	hp_put_str(out, record->left.place);

@@ -20,10 +20,11 @@ void hp_order_free(struct hp_order *order)
 	hp_memory_forget(order, sizeof(*order));
 }
 
-void hp_order_take_options(struct hp_cursor *in, bool has_flags, struct hotpatch_options *options, bool *ret_dry)
+void hp_order_take_options(struct hp_cursor *in, unsigned *ret_flags, struct hotpatch_options *options)
 {
 	*options = (struct hotpatch_options){.size = sizeof(*options), .mode = (enum hotpatch_mode)hp_take(in, 1)};
-	*ret_dry = has_flags && hp_take(in, 1) & 1;
+	if (ret_flags)
+		*ret_flags = (unsigned)hp_take(in, 1);
 	options->timeout_ms = (unsigned)hp_take(in, 4);
 	options->stall_ms = (unsigned)hp_take(in, 4);
 }
@@ -97,8 +98,11 @@ static void take_use(const struct hp_agent *agent, struct hp_cursor *in, struct 
 int hp_order_take(struct hp_exchange *x, struct hp_order *order)
 {
 	struct hp_cursor *in = &x->in;
+	unsigned flags = 0;
 	hp_take_str(in, order->name, sizeof(order->name));
-	hp_order_take_options(in, true, &order->options, &order->dry);
+	hp_order_take_options(in, &flags, &order->options);
+	order->dry = flags & 1;
+	order->aside = flags & 2;
 	order->generation = hp_take(in, 8);
 	order->n_regions = hp_take_count(in, 4, HP_WIRE_REGIONS_MAX, 8);
 	for (uint32_t i = 0; i < order->n_regions; i++)

@@ -20,7 +20,7 @@ struct hp_order_write {
 struct hp_order {
 	char name[HP_WIRE_STR_MAX + 1];
 	struct hotpatch_options options;
-	bool dry;
+	bool dry, aside; /* aside: what is replaced may be put back */
 	uint64_t generation;
 	uint64_t regions[HP_WIRE_REGIONS_MAX];
 	struct hotpatch *replaced[HP_WIRE_REGIONS_MAX];
@@ -44,8 +44,8 @@ struct hp_order {
 int hp_order_take(struct hp_exchange *x, struct hp_order *order) HP_MUST_CHECK;
 void hp_order_free(struct hp_order *order);
 
-/* Mode, flags where there are some, and times. */
-void hp_order_take_options(struct hp_cursor *in, bool has_flags, struct hotpatch_options *options, bool *ret_dry);
+/* Mode, flags where there are some (ret_flags is not NULL), and times. */
+void hp_order_take_options(struct hp_cursor *in, unsigned *ret_flags, struct hotpatch_options *options);
 
 /* Everything but the changes; finds what is to be replaced. With the registry locked, like the next. */
 int hp_order_check(const struct hp_exchange *x, struct hp_order *order, struct hp_err *err) HP_MUST_CHECK;

@@ -218,7 +218,8 @@ static void note_outcome(struct hp_exchange *x, struct hp_session *session, int 
 		x->n_blockers = hp_request_put_blockers(&x->blockers, outcome, NULL);
 }
 
-static void retire_records(struct hp_agent *agent, struct hp_session *session)
+/* aside: what is not in force any more may be put back. */
+static void retire_records(struct hp_agent *agent, bool aside, struct hp_session *session)
 {
 	for (struct hp_record *record = agent->records; record; record = record->next) {
 		struct hotpatch *patch = record->patch;
@@ -226,9 +227,11 @@ static void retire_records(struct hp_agent *agent, struct hp_session *session)
 			continue;
 		pthread_mutex_lock(&agent->lists);
 		record->patch = NULL;
-		agent->n_left++;
+		record->aside = aside ? patch : NULL;
+		agent->n_left += !aside;
 		pthread_mutex_unlock(&agent->lists);
-		hp_patch_destroy(patch, session);
+		if (!aside)
+			hp_patch_destroy(patch, session);
 	}
 }
 
@@ -283,7 +286,7 @@ static int apply_patch(struct hp_exchange *x, struct hp_order *order, struct hp_
 	}
 	own_regions(agent, record);
 	record->patch->applied = true;
-	retire_records(agent, session);
+	retire_records(agent, order->aside, session);
 	return error;
 }
 
@@ -351,7 +354,7 @@ static int revert(struct hp_exchange *x, uint64_t id, const char *name, struct h
 		                  record ? record->name : name);
 	struct switching s = {.out = {record}, .n_out = 1};
 	int error = switch_patches(&s, session);
-	retire_records(agent, session);
+	retire_records(agent, false, session);
 	return error;
 }
 
@@ -360,10 +363,9 @@ int hp_record_revert_handle(struct hp_exchange *x)
 	char name[HP_WIRE_STR_MAX + 1];
 	struct hotpatch_options options;
 	struct hp_session session;
-	bool ignored;
 	uint64_t began = hp_now(), id = hp_take(&x->in, 8);
 	hp_take_str(&x->in, name, sizeof(name));
-	hp_order_take_options(&x->in, false, &options, &ignored);
+	hp_order_take_options(&x->in, NULL, &options);
 	int error = hp_request_read(x);
 	if (error)
 		return error;
@@ -373,5 +375,118 @@ int hp_record_revert_handle(struct hp_exchange *x)
 	note_outcome(x, &session, error);
 	hp_session_close(&session);
 	hp_put(x->out, hp_now() - began, 8);
+	return error;
+}
+
+/* -- Putting back ------------------------------------------------------------------------------------------------ */
+
+struct wanted {
+	uint64_t in, out[HP_WIRE_REGIONS_MAX]; /* ids; in 0: nothing */
+	uint32_t n_out;
+	bool aside;
+};
+
+static int find_wanted(const struct hp_agent *agent, const struct wanted *wanted, struct switching *s,
+                       struct hp_err *err)
+{
+	s->in = wanted->in ? hp_record_find(agent, wanted->in) : NULL;
+	if (wanted->in && (!s->in || !s->in->aside))
+		return hp_err_set(err, HOTPATCH_ESTATE, "there is no patch %llu that was set aside",
+		                  (unsigned long long)wanted->in);
+	for (uint32_t i = 0; i < wanted->n_out; i++) {
+		struct hp_record *record = hp_record_find(agent, wanted->out[i]);
+		for (size_t k = 0; k < s->n_out; k++)
+			if (s->out[k] == record)
+				record = NULL;
+		if (!record || !record->patch)
+			return hp_err_set(err, HOTPATCH_ESTATE, "patch %llu, which is to be replaced, is not in force",
+			                  (unsigned long long)wanted->out[i]);
+		s->out[s->n_out++] = record;
+	}
+	if (!s->in && !s->n_out)
+		return hp_err_set(err, HOTPATCH_EINVAL, "nothing is to be put back and nothing to be taken out");
+	const struct hp_record *same = s->in ? hp_record_named(agent, s->in->name) : NULL;
+	for (size_t i = 0; same && i < s->n_out; i++)
+		if (s->out[i] == same)
+			return 0;
+	return same ? hp_err_set(err, HOTPATCH_ESTATE, "patch '%s' is in force already", same->name) : 0;
+}
+
+static void set_in(struct hp_agent *agent, struct hp_record *record, bool in)
+{
+	struct hotpatch *patch = in ? record->aside : record->patch;
+	pthread_mutex_lock(&agent->lists);
+	record->patch = in ? patch : NULL;
+	record->aside = in ? NULL : patch;
+	pthread_mutex_unlock(&agent->lists);
+}
+
+static int switch_to(struct hp_agent *agent, const struct wanted *wanted, struct hp_session *session)
+{
+	struct switching s = {0};
+	int error = find_wanted(agent, wanted, &s, &session->err);
+	if (error)
+		return error;
+	if (s.in)
+		set_in(agent, s.in, true);
+	error = switch_patches(&s, session);
+	if (s.in && !session->outcome->live)
+		set_in(agent, s.in, false);
+	if (session->outcome->live)
+		retire_records(agent, wanted->aside, session);
+	return error;
+}
+
+int hp_record_switch_handle(struct hp_exchange *x)
+{
+	struct wanted wanted = {.in = hp_take(&x->in, 8)};
+	struct hotpatch_options options;
+	struct hp_session session;
+	uint64_t began = hp_now();
+	wanted.n_out = hp_take_count(&x->in, 4, HP_WIRE_REGIONS_MAX, 8);
+	for (uint32_t i = 0; i < wanted.n_out; i++)
+		wanted.out[i] = hp_take(&x->in, 8);
+	wanted.aside = hp_take(&x->in, 1) & 1;
+	hp_order_take_options(&x->in, NULL, &options);
+	int error = hp_request_read(x);
+	if (error)
+		return error;
+	error = hp_session_begin(&session, &options, __builtin_frame_address(0));
+	if (!error)
+		error = switch_to(x->agent, &wanted, &session);
+	note_outcome(x, &session, error);
+	hp_session_close(&session);
+	hp_put(x->out, hp_now() - began, 8);
+	return error;
+}
+
+static int forget(struct hp_agent *agent, uint64_t id, struct hp_session *session)
+{
+	struct hp_record *record = hp_record_find(agent, id);
+	if (!record || !record->aside)
+		return hp_err_set(&session->err, HOTPATCH_ESTATE, "there is no patch %llu that was set aside",
+		                  (unsigned long long)id);
+	struct hotpatch *patch = record->aside;
+	pthread_mutex_lock(&agent->lists);
+	record->aside = NULL;
+	agent->n_left++;
+	pthread_mutex_unlock(&agent->lists);
+	hp_patch_destroy(patch, session);
+	return 0;
+}
+
+int hp_record_forget_handle(struct hp_exchange *x)
+{
+	struct hp_session session;
+	uint64_t id = hp_take(&x->in, 8);
+	int error = hp_request_read(x);
+	if (error)
+		return error;
+	error = hp_session_begin(&session, NULL, __builtin_frame_address(0));
+	if (!error)
+		error = forget(x->agent, id, &session);
+	if (error)
+		x->err = session.err;
+	hp_session_close(&session);
 	return error;
 }

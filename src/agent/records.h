@@ -1,8 +1,10 @@
 /* records - the patches that came from outside.
  *
  *     being applied --live--> in force --reverted--> reverted --nothing refers to its memory: leftovers.h--> gone
- *          |
- *          +-- refused: no record
+ *          |                   |     ^                    ^
+ *          |                   v     | switch             | forget
+ *          +-- refused:       set aside -------------------
+ *              no record
  *
  * The record is in the list before the patch is live, so that a child that is forked in that moment knows of it.
  */
@@ -30,7 +32,8 @@ struct hp_record {
 	struct hp_record *next;
 	uint64_t id;
 	char *name;
-	struct hotpatch *patch; /* NULL: reverted */
+	struct hotpatch *patch; /* NULL: reverted, or set aside */
+	struct hotpatch *aside; /* set aside: what it consists of, to be put back; else NULL */
 	struct timespec since;  /* CLOCK_REALTIME */
 	uint32_t n_changes;
 	uint64_t regions[HP_WIRE_REGIONS_MAX]; /* their ids */

@@ -161,6 +161,8 @@ static int (*const handlers[HP_WIRE_KINDS])(struct hp_exchange *) = {
 	[HP_WIRE_STATUS] = hp_record_status_handle,
 	[HP_WIRE_NOTES] = hp_record_notes_handle,
 	[HP_WIRE_WAIT] = hp_client_wait_handle,
+	[HP_WIRE_SWITCH] = hp_record_switch_handle,
+	[HP_WIRE_FORGET] = hp_record_forget_handle,
 };
 
 static int handle(struct hp_exchange *x, const struct hp_wire_header *header)

@@ -39,6 +39,8 @@ int hp_region_register_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_region_release_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_record_apply_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_record_revert_handle(struct hp_exchange *x) HP_MUST_CHECK;
+int hp_record_switch_handle(struct hp_exchange *x) HP_MUST_CHECK;
+int hp_record_forget_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_record_patches_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_record_changes_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_record_status_handle(struct hp_exchange *x) HP_MUST_CHECK;

@@ -41,6 +41,8 @@ enum hp_wire_kind {
 	HP_WIRE_STATUS,
 	HP_WIRE_NOTES,
 	HP_WIRE_WAIT,
+	HP_WIRE_SWITCH,
+	HP_WIRE_FORGET,
 	HP_WIRE_KINDS, /* one more than the last */
 };
 

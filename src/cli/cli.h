@@ -28,7 +28,7 @@ struct hp_command {
 };
 
 /* One row each in main.c; a command is declared here, defined in cmd_NAME.c. */
-extern const struct hp_command hp_cmd_watch;
+extern const struct hp_command hp_cmd_watch, hp_cmd_undo, hp_cmd_redo, hp_cmd_use;
 extern const struct hp_command hp_cmd_build, hp_cmd_show, hp_cmd_explain;                             /* helper build */
 extern const struct hp_command hp_cmd_run, hp_cmd_attach, hp_cmd_doctor;                              /* helper agent */
 extern const struct hp_command hp_cmd_apply, hp_cmd_check, hp_cmd_revert, hp_cmd_status, hp_cmd_list; /* helper link */

@@ -9,20 +9,23 @@ static void tell_runtime(struct hp_output *output, struct hp_target *target, con
 {
 	const struct hp_remote_hello *hello = hp_remote_hello(target->remote);
 	const char *how = hello->by_run ? "started by run" : "attached, or served by the program";
-	size_t live = 0;
+	size_t live = 0, aside = 0;
 	char since[64];
 
-	for (size_t i = 0; i < view->patches.n; i++)
+	for (size_t i = 0; i < view->patches.n; i++) {
 		live += view->patches.v[i].live;
+		aside += view->patches.v[i].aside;
+	}
 	hp_survey_time(hello->started, since, sizeof(since));
-	hp_output_text(output, "%d%s%s%s: hotpatch %s, %s, since %s; %zu patch%s in force, %zu reverted",
+	hp_output_text(output, "%d%s%s%s: hotpatch %s, %s, since %s; %zu patch%s in force, %zu set aside, %zu reverted",
 	               (int)target->pid, target->name[0] ? " (" : "", target->name, target->name[0] ? ")" : "",
-	               hello->version, how, since, live, live == 1 ? "" : "es", view->patches.n - live);
+	               hello->version, how, since, live, live == 1 ? "" : "es", aside, view->patches.n - live - aside);
 	json_object_set_new(target->json, "version", json_string(hello->version));
 	json_object_set_new(target->json, "agent", json_string(how));
 	json_object_set_new(target->json, "since", json_integer((json_int_t)hello->started));
 	json_object_set_new(target->json, "live", json_integer((json_int_t)live));
-	json_object_set_new(target->json, "reverted", json_integer((json_int_t)(view->patches.n - live)));
+	json_object_set_new(target->json, "reverted", json_integer((json_int_t)(view->patches.n - live - aside)));
+	json_object_set_new(target->json, "aside", json_integer((json_int_t)aside));
 }
 
 /* The memory of a reverted patch, and why it is still there. */
@@ -32,7 +35,7 @@ static void tell_kept(struct hp_output *output, const struct hp_remote_patch *pa
 	uint64_t size = 0;
 	char where[512] = "";
 
-	if (patch->live)
+	if (patch->live || patch->aside)
 		return;
 	for (size_t i = 0; i < patch->n_regions; i++)
 		size += patch->regions[i].size;
@@ -60,9 +63,14 @@ static int tell_patch(struct hp_output *output, struct hp_target *target, const 
 
 	if (r == 0) {
 		json_t *row = json_pack("{s:s, s:I, s:s, s:b, s:i}", "name", patch->name, "id", (json_int_t)patch->id,
-		                        "state", patch->live ? "live" : "reverted", "left", (int)result.left,
-		                        "blockers", (int)result.n_blockers);
-		if (patch->live)
+		                        "state",
+		                        patch->live    ? "live"
+		                        : patch->aside ? "aside"
+		                                       : "reverted",
+		                        "left", (int)result.left, "blockers", (int)result.n_blockers);
+		if (patch->aside)
+			hp_output_text(output, "  patch '%s' is set aside: 'hotpatch use' puts it back", patch->name);
+		else if (patch->live)
 			hp_output_text(output, "  patch '%s' is in force%s", patch->name,
 			               result.left ? "" : "; what it replaced is still run");
 		else if (!result.left)

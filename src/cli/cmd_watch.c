@@ -16,14 +16,13 @@
 #include "remote/process.h"
 #include "watch/watch.h"
 
-enum { OPTION_NAME = 0x1200, OPTION_TIMINGS, OPTION_POLL };
+enum { OPTION_NAME = 0x1200, OPTION_TIMINGS, OPTION_POLL, OPTION_MODE, OPTION_KEYS };
 
 static const struct option options[] = {
-	{"pid", required_argument, NULL, 'p'},
-	{"name", required_argument, NULL, OPTION_NAME},
-	{"timings", no_argument, NULL, OPTION_TIMINGS},
-	{"poll", no_argument, NULL, OPTION_POLL},
-	HP_COMMON_OPTIONS,
+	{"pid", required_argument, NULL, 'p'},          {"name", required_argument, NULL, OPTION_NAME},
+	{"timings", no_argument, NULL, OPTION_TIMINGS}, {"poll", no_argument, NULL, OPTION_POLL},
+	{"mode", required_argument, NULL, OPTION_MODE}, {"keys", no_argument, NULL, OPTION_KEYS},
+	{"output", required_argument, NULL, 'o'},       HP_COMMON_OPTIONS,
 };
 
 struct job {
@@ -47,6 +46,19 @@ static int read_pid(struct job *job, const char *argument)
 	return HP_EXIT_DONE;
 }
 
+static int read_mode(struct job *job, const char *argument)
+{
+	static const char *const names[HP_WATCH_MODES] =
+		{[HP_WATCH_AUTO] = "auto", [HP_WATCH_MANUAL] = "manual", [HP_WATCH_SAFE_POINT] = "safe-point"};
+
+	for (int i = 0; i < HP_WATCH_MODES; i++)
+		if (strcmp(names[i], argument) == 0) {
+			job->watch.mode = (enum hp_watch_mode)i;
+			return HP_EXIT_DONE;
+		}
+	return hp_usage(job->command, "'%s' is no mode: auto, manual and safe-point are", argument);
+}
+
 static bool take_option(struct job *job, int option, int *ret_status)
 {
 	switch (option) {
@@ -61,6 +73,15 @@ static bool take_option(struct job *job, int option, int *ret_status)
 		return true;
 	case OPTION_TIMINGS:
 		job->timings = true;
+		return true;
+	case OPTION_MODE:
+		*ret_status = read_mode(job, optarg);
+		return true;
+	case OPTION_KEYS:
+		job->watch.has_keys = true;
+		return true;
+	case 'o':
+		job->watch.patch_file = optarg;
 		return true;
 	case OPTION_POLL:
 		job->watch.is_polling = true;
@@ -158,7 +179,7 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&job.output, command);
-	while ((option = hp_next_option(argc, argv, "+hC:p:", options)) != -1) {
+	while ((option = hp_next_option(argc, argv, "+hC:p:o:", options, NULL)) != -1) {
 		bool known = take_option(&job, option, &status);
 		if (known ? status != HP_EXIT_DONE : !hp_common_option(command, &job.output, option, &status))
 			goto out;
@@ -180,6 +201,9 @@ const struct hp_command hp_cmd_watch = {
 	.help = "  -C FOLDER         the build folder, which has compile_commands.json (. or build)\n"
 		"  -p, --pid PID     the process that was made from the sources as they are now\n"
 		"  --name NAME       the one process whose program is called NAME\n"
+		"  --mode MODE       auto (each save), manual (key r), safe-point (nobody in old code but in hotpatch_poll)\n"
+		"  --keys            take keys from standard input though it is no terminal\n"
+		"  -o, --output FILE keep the last generation there, as a patch file for run --with or apply\n"
 		"  --timings         what the time since a save went into\n"
 		"  --poll            look at files five times a second, for file systems that do not tell\n",
 	.run = run,

@@ -11,8 +11,9 @@
 #include "hotpatch.h"
 
 static const struct hp_command *const commands[] = {
-	&hp_cmd_run,    &hp_cmd_attach, &hp_cmd_build, &hp_cmd_show,  &hp_cmd_check,   &hp_cmd_apply,
-	&hp_cmd_revert, &hp_cmd_status, &hp_cmd_list,  &hp_cmd_watch, &hp_cmd_explain, &hp_cmd_doctor,
+	&hp_cmd_run,   &hp_cmd_attach, &hp_cmd_build,  &hp_cmd_show,    &hp_cmd_check,
+	&hp_cmd_apply, &hp_cmd_revert, &hp_cmd_status, &hp_cmd_list,    &hp_cmd_watch,
+	&hp_cmd_undo,  &hp_cmd_redo,   &hp_cmd_use,    &hp_cmd_explain, &hp_cmd_doctor,
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };

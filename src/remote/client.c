@@ -330,7 +330,7 @@ static void put_apply(struct hp_wire *out, const struct hp_remote_apply *request
 {
 	hp_put_str(out, request->name);
 	hp_put(out, request->mode, 1);
-	hp_put(out, request->dry_run, 1);
+	hp_put(out, (request->dry_run ? 1 : 0) | (request->aside ? 2 : 0), 1);
 	hp_put(out, request->timeout_ms, 4);
 	hp_put(out, request->stall_ms, 4);
 	hp_put(out, request->generation, 8);
@@ -389,6 +389,34 @@ int hp_remote_revert(struct hp_remote *remote, const struct hp_remote_revert *re
 	return hp_talk_end(remote, err);
 }
 
+int hp_remote_switch(struct hp_remote *remote, const struct hp_remote_switch *request,
+                     struct hp_remote_result *ret_result, struct hp_err *err)
+{
+	struct hp_wire *out = hp_talk_begin(remote, HP_WIRE_SWITCH);
+	*ret_result = (struct hp_remote_result){.patch = request->patch};
+	hp_put(out, request->patch, 8);
+	hp_put(out, request->n_out, 4);
+	for (size_t i = 0; i < request->n_out; i++)
+		hp_put(out, request->out[i], 8);
+	hp_put(out, request->aside ? 1 : 0, 1);
+	hp_put(out, request->mode, 1);
+	hp_put(out, request->timeout_ms, 4);
+	hp_put(out, request->stall_ms, 4);
+	int error = hp_talk_ask(remote, patience(request->timeout_ms), ret_result, err);
+	if (error)
+		return error;
+	ret_result->ns = hp_take(&remote->body, 8);
+	ret_result->live = ret_result->left = true;
+	return hp_talk_end(remote, err);
+}
+
+int hp_remote_forget(struct hp_remote *remote, uint64_t patch, struct hp_err *err)
+{
+	hp_put(hp_talk_begin(remote, HP_WIRE_FORGET), patch, 8);
+	int error = hp_talk_ask(remote, 0, NULL, err);
+	return error ? error : hp_talk_end(remote, err);
+}
+
 int hp_remote_status(struct hp_remote *remote, uint64_t patch, uint32_t timeout_ms, struct hp_remote_result *ret_result,
                      struct hp_err *err)
 {
@@ -417,7 +445,9 @@ static void take_patch(struct hp_cursor *c, struct hp_remote_patch *patch)
 	patch->name = take_string(c);
 	patch->since_s = hp_take(c, 8);
 	patch->since_ns = (uint32_t)hp_take(c, 4);
-	patch->live = hp_take(c, 1) == 1;
+	uint64_t state = hp_take(c, 1);
+	patch->live = state == 1;
+	patch->aside = state == 3;
 	patch->n_changes = (uint32_t)hp_take(c, 4);
 	patch->reason = take_string(c);
 	patch->place = take_string(c);

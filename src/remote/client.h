@@ -168,6 +168,7 @@ struct hp_remote_apply {
 	const char *name;
 	enum hotpatch_mode mode;
 	bool dry_run; /* every check, nothing done; code and extents may be 0 */
+	bool aside;   /* what is replaced may be put back with hp_remote_switch */
 	uint32_t timeout_ms, stall_ms;
 	uint64_t generation; /* 0: whatever is loaded */
 	const uint64_t *regions;
@@ -217,6 +218,21 @@ struct hp_remote_revert {
 
 int hp_remote_revert(struct hp_remote *remote, const struct hp_remote_revert *request,
                      struct hp_remote_result *ret_result, struct hp_err *err) HP_MUST_CHECK;
+struct hp_remote_switch {
+	uint64_t patch;      /* id of one that was set aside; 0: none */
+	const uint64_t *out; /* ids of those that go, at the same instant */
+	size_t n_out;
+	bool aside; /* they may be put back */
+	enum hotpatch_mode mode;
+	uint32_t timeout_ms, stall_ms;
+};
+
+int hp_remote_switch(struct hp_remote *remote, const struct hp_remote_switch *request,
+                     struct hp_remote_result *ret_result, struct hp_err *err) HP_MUST_CHECK;
+
+/* One that was set aside will not be put back: its memory may go. */
+int hp_remote_forget(struct hp_remote *remote, uint64_t patch, struct hp_err *err) HP_MUST_CHECK;
+
 int hp_remote_status(struct hp_remote *remote, uint64_t patch, uint32_t timeout_ms, struct hp_remote_result *ret_result,
                      struct hp_err *err) HP_MUST_CHECK;
 void hp_remote_result_free(struct hp_remote_result *result);
@@ -226,7 +242,8 @@ struct hp_remote_patch {
 	char *name;
 	uint64_t since_s;
 	uint32_t since_ns;
-	bool live; /* false: reverted, its memory is kept */
+	bool live;  /* false: reverted, its memory is kept */
+	bool aside; /* set aside: hp_remote_switch puts it back */
 	uint32_t n_changes;
 	char *reason, *place;     /* why it is kept: a sentence, "" not known yet; where the word lies, "" in none */
 	uint64_t address, target; /* of that word, and what it points to; 0: none */

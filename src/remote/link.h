@@ -16,6 +16,7 @@
 struct hp_link_options {
 	enum hotpatch_mode mode;
 	uint32_t timeout_ms, stall_ms; /* 0: defaults */
+	bool aside;                    /* what it replaces may be put back: hp_remote_switch */
 	bool check;                    /* prepare writes nothing into the process, and there is no commit */
 	bool later;       /* what is of images that are not loaded is left out; nothing else there: nothing to commit */
 	uint64_t instead; /* a patch, by id, that it takes the place of at the same instant; 0: none */

@@ -55,7 +55,7 @@ static int read_patches(struct hp_view *view, struct hp_err *err)
 	if (!view->notes)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the notes of %zu patches", view->patches.n);
 	for (size_t i = 0; i < view->patches.n && r == 0; i++)
-		if (view->patches.v[i].live)
+		if (view->patches.v[i].live || view->patches.v[i].aside)
 			r = read_notes(view, i, err);
 	return r;
 }

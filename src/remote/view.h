@@ -17,7 +17,7 @@ struct hp_view {
 	struct hp_remote_images images;
 	struct hp_names **names; /* by image; NULL: not read */
 	struct hp_remote_patches patches;
-	struct hp_notes **notes; /* by patch; NULL: not in force, or not applied by this command */
+	struct hp_notes **notes; /* by patch; NULL: neither in force nor set aside, or not applied by this command */
 	const char **wanted;     /* sorted; they are the patch file's */
 	size_t n_wanted;
 };

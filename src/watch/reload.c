@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "elf/patchwriter.h"
 #include "make/pack.h"
 #include "make/rules.h"
 #include "remote/link.h"
@@ -21,9 +22,7 @@ struct run {
 	struct hp_findings findings; /* of the step */
 	struct hp_make_unit *packed; /* borrowed from units */
 	size_t n_packed;
-	char **replaced;
-	uint64_t *replaced_ids;
-	size_t n_replaced;
+	struct hp_generations generations;
 	struct hp_err *err;
 };
 
@@ -201,31 +200,6 @@ static int choose(struct run *run, const struct hp_make_options *options)
 	return r;
 }
 
-/* Generations that are in force, also those of somebody who watched before. */
-static int find_replaced(struct run *run)
-{
-	struct hp_remote_patches patches = {0};
-	int r = hp_remote_patches(run->watched->remote, &patches, run->err);
-
-	if (r < 0)
-		return r;
-	run->replaced = calloc(patches.n + 1, sizeof(*run->replaced));
-	run->replaced_ids = calloc(patches.n + 1, sizeof(*run->replaced_ids));
-	for (size_t i = 0; run->replaced && run->replaced_ids && i < patches.n; i++) {
-		const struct hp_remote_patch *patch = &patches.v[i];
-		if (!patch->live || strncmp(patch->name, HP_GENERATION_PREFIX, strlen(HP_GENERATION_PREFIX)) != 0)
-			continue;
-		run->replaced_ids[run->n_replaced] = patch->id;
-		run->replaced[run->n_replaced] = strdup(patch->name);
-		if (!run->replaced[run->n_replaced++]) /* NOLINT(-Wanalyzer-malloc-leak): the run has it */
-			r = no_memory(run);
-	}
-	if (!run->replaced || !run->replaced_ids)
-		r = no_memory(run);
-	hp_remote_patches_free(&patches);
-	return r;
-}
-
 /* -- The program ----------------------------------------------------------------------------------------------- */
 
 /* Live variables that the new code works on. */
@@ -280,22 +254,17 @@ static bool is_stuck(const struct run *run, const struct hp_patchfile *file)
 	return false;
 }
 
-static bool is_in_use(int code)
-{
-	return code == HOTPATCH_ETIMEDOUT || code == HOTPATCH_EBUSY;
-}
-
 /* All at one instant, where nobody stays in old code; else new calls take the new one, and who is inside goes on. */
 static int commit(struct run *run, struct hp_link *link)
 {
 	int r = hp_link_commit(link, &run->reload->result, run->err);
 
-	if (is_in_use(r) && !hp_remote_is_broken(run->watched->remote)) {
+	if (hp_generations_is_in_use(r) && !run->options->patience.is_strict &&
+	    !hp_remote_is_broken(run->watched->remote)) {
 		hp_remote_result_free(&run->reload->result);
 		hp_link_set_mode(link, HOTPATCH_DRAIN, DRAIN_MS);
 		r = hp_link_commit(link, &run->reload->result, run->err);
 	}
-	run->reload->is_drained = r == 0;
 	return r == HOTPATCH_EINPROGRESS && run->reload->result.live ? 0 : r;
 }
 
@@ -310,7 +279,9 @@ static void keep_lines(const struct run *run, const struct hp_link *link)
 
 static int link_file(struct run *run, const struct hp_patchfile *file)
 {
-	struct hp_link_options options = {.mode = HOTPATCH_WAIT, .timeout_ms = run->options->wait_ms};
+	struct hp_link_options options = {.mode = HOTPATCH_WAIT,
+	                                  .timeout_ms = run->options->patience.wait_ms,
+	                                  .aside = true};
 	struct hp_remote_result result = {0};
 	struct hp_link *link = NULL;
 	double began = now_ms();
@@ -318,7 +289,7 @@ static int link_file(struct run *run, const struct hp_patchfile *file)
 
 	run->reload->prepare_ms = now_ms() - began;
 	hp_remote_result_free(&result);
-	if (r == 0 && is_stuck(run, file))
+	if (r == 0 && !run->options->patience.is_strict && is_stuck(run, file))
 		hp_link_set_mode(link, HOTPATCH_DRAIN, DRAIN_MS);
 	if (r == 0)
 		r = commit(run, link);
@@ -329,6 +300,16 @@ static int link_file(struct run *run, const struct hp_patchfile *file)
 	}
 	hp_link_free(link);
 	return r;
+}
+
+/* What may fail without harm. */
+static void tidy(struct run *run, const uint8_t *bytes, size_t size)
+{
+	const char *path = run->options->patch_file;
+	struct hp_err ignored;
+
+	(void)!hp_generations_thin(run->watched->remote, &ignored);
+	run->reload->is_unkept = path && hp_patchwriter_save(path, bytes, size, &ignored) < 0;
 }
 
 static int apply(struct run *run, const struct hp_make_options *options)
@@ -342,9 +323,11 @@ static int apply(struct run *run, const struct hp_make_options *options)
 	if (r == 0)
 		r = hp_patchfile_parse(bytes, size, options->name, &file, run->err);
 	run->reload->pack_ms = now_ms() - began;
-	free(bytes);
 	if (r == 0)
 		r = link_file(run, file);
+	if (r == 0)
+		tidy(run, bytes, size);
+	free(bytes);
 	hp_patchfile_free(file);
 	run->reload->kind = HP_RELOAD_APPLIED;
 	return r;
@@ -353,53 +336,61 @@ static int apply(struct run *run, const struct hp_make_options *options)
 static int go_back(struct run *run)
 {
 	double began = now_ms();
-	int r = 0;
+	int r = hp_generations_use(run->watched->remote, &run->generations, 0, &run->options->patience,
+	                           &run->reload->result, run->err);
 
-	run->reload->is_drained = true;
-	for (size_t i = 0; i < run->n_replaced && r == 0; i++) {
-		struct hp_remote_revert request = {.patch = run->replaced_ids[i],
-		                                   .mode = HOTPATCH_WAIT,
-		                                   .timeout_ms = run->options->wait_ms};
-		hp_remote_result_free(&run->reload->result);
-		r = hp_remote_revert(run->watched->remote, &request, &run->reload->result, run->err);
-		if (!is_in_use(r) || hp_remote_is_broken(run->watched->remote))
-			continue;
-		hp_remote_result_free(&run->reload->result);
-		request.mode = HOTPATCH_DRAIN;
-		request.timeout_ms = DRAIN_MS;
-		r = hp_remote_revert(run->watched->remote, &request, &run->reload->result, run->err);
-		run->reload->is_drained = r == 0;
-		r = r == HOTPATCH_EINPROGRESS && run->reload->result.live ? 0 : r;
-	}
 	run->reload->kind = HP_RELOAD_ORIGINAL;
 	run->reload->commit_ms = now_ms() - began;
 	return r;
 }
 
+/* Somebody has gone back, or forth, or has watched before: the step is not what changes in the program. */
+static bool is_elsewhere(const struct run *run)
+{
+	return run->generations.current != run->options->last;
+}
+
+static int tell_whole(const struct run *run)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < run->findings.count && r == 0; i++)
+		r = tell_finding(run, &run->findings.items[i]);
+	return r;
+}
+
+static const char *name_in_force(const struct run *run)
+{
+	for (size_t i = 0; i < run->generations.n; i++)
+		if (run->generations.v[i].number == run->generations.current)
+			return run->generations.v[i].name;
+	return NULL;
+}
+
 static int carry_out(struct run *run)
 {
 	char name[32];
-
-	snprintf(name, sizeof(name), HP_GENERATION_PREFIX "%u", run->options->number);
-	double began = now_ms();
-	int r = hp_watched_connect(run->watched, run->err);
-	if (r == 0)
-		r = find_replaced(run);
+	const char *replaced = name_in_force(run);
 	struct hp_make_options options = {
 		.name = name,
 		.description = "made by hotpatch watch",
-		.replaces = (const char *const *)run->replaced,
-		.n_replaces = run->n_replaced,
+		.replaces = &replaced,
+		.n_replaces = replaced != NULL,
 	};
-	if (r == 0)
-		r = choose(run, &options);
+	double began = now_ms();
+	int r = choose(run, &options);
+
+	run->reload->number = run->generations.last + 1;
+	snprintf(name, sizeof(name), "watch.%u", run->reload->number);
 	run->reload->compare_ms += now_ms() - began;
+	if (r == 0 && is_elsewhere(run))
+		r = tell_whole(run);
 	if (r < 0)
 		return r;
 	leave_out_applied(run);
 	if (is_change(&run->findings))
 		return apply(run, &options);
-	if (run->n_replaced)
+	if (replaced)
 		return go_back(run);
 	run->reload->kind = HP_RELOAD_NOTHING;
 	return 0;
@@ -431,21 +422,22 @@ void hp_reload_run(struct hp_units *units, struct hp_watched *watched, const str
 		.reload = ret_reload,
 		.err = &ret_reload->err,
 	};
-	*ret_reload = (struct hp_reload){.kind = HP_RELOAD_NOTHING, .number = options->number};
+	*ret_reload = (struct hp_reload){.kind = HP_RELOAD_NOTHING};
 	double began = now_ms();
 	int r = take_step(&run);
 
 	ret_reload->compare_ms = now_ms() - began;
-	if (r == 0 && (has_step(ret_reload) || options->is_forced))
+	if (r == 0)
+		r = hp_watched_connect(watched, run.err);
+	if (r == 0)
+		r = hp_generations_read(watched->remote, &run.generations, run.err);
+	if (r == 0 && (has_step(ret_reload) || is_elsewhere(&run)))
 		r = carry_out(&run);
 	if (r < 0)
 		ret_reload->kind = HP_RELOAD_REFUSED;
 	else
 		settle(units);
 	hp_findings_free(&run.findings);
-	for (size_t i = 0; i < run.n_replaced; i++)
-		free(run.replaced[i]);
-	free(run.replaced);
-	free(run.replaced_ids);
+	hp_generations_free(&run.generations);
 	free(run.packed);
 }

@@ -9,6 +9,7 @@
 #ifndef HP_WATCH_RELOAD_H
 #define HP_WATCH_RELOAD_H
 
+#include "watch/generations.h"
 #include "watch/lines.h"
 #include "watch/units.h"
 #include "watch/watched.h"
@@ -29,16 +30,16 @@ struct hp_reload {
 	enum hp_reload_kind kind;
 	unsigned number; /* of the generation */
 	struct hp_names_told files, changed, fresh, removed, kept, initialisers;
-	bool is_drained;                /* false: threads still run what was replaced, see result */
 	struct hp_remote_result result; /* of the commit */
+	bool is_unkept;                 /* the patch file could not be written */
 	struct hp_err err;
 	double compare_ms, pack_ms, prepare_ms, commit_ms;
 };
 
 struct hp_reload_options {
-	unsigned number;                   /* of the generation to be made */
-	bool is_forced;                    /* also where no function differs from the generation before */
-	uint32_t wait_ms;                  /* how long old code may hold up the switch before calls are let through */
+	unsigned last; /* generation that was made before; 0: none */
+	struct hp_patience patience;
+	const char *patch_file;            /* the patch is kept there; NULL */
 	struct hp_lines *lines;            /* learn those of the generation */
 	const struct hp_names_told *stuck; /* functions that threads were seen to stay in: not waited for again */
 };
@@ -52,7 +53,5 @@ void hp_reload_free(struct hp_reload *reload);
 /* Functions that threads still run as they were. Takes the place of what is in names. */
 void hp_reload_stuck(const struct hp_reload *reload, struct hp_names_told *names);
 void hp_names_told_free(struct hp_names_told *names);
-
-#define HP_GENERATION_PREFIX "watch."
 
 #endif

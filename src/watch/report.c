@@ -213,8 +213,8 @@ static struct hp_line_told line_of(struct hp_lines *lines, const struct hp_remot
 	return found;
 }
 
-static void put_old(struct hp_report *report, const struct hp_remote_result *result, struct hp_lines *lines,
-                    const struct hp_remote_images *images, pid_t pid, size_t width)
+static void put_old(struct hp_report *report, const char *label, const struct hp_remote_result *result,
+                    struct hp_lines *lines, const struct hp_remote_images *images, pid_t pid, size_t width)
 {
 	struct text text = {0};
 
@@ -232,7 +232,7 @@ static void put_old(struct hp_report *report, const struct hp_remote_result *res
 		}
 		put(&text, "%s%s", i ? ", " : "", one.v);
 	}
-	put_line(report, "still old", yellow, &text);
+	put_line(report, label, yellow, &text);
 }
 
 static json_t *old_as_json(const struct hp_remote_result *result, struct hp_lines *lines,
@@ -306,8 +306,8 @@ static void put_block(struct hp_report *report, const struct hp_reload *reload, 
 		put_list(report, "kept", faint, "", &reload->kept, width);
 	if (reload->kind != HP_RELOAD_REFUSED)
 		put_list(report, "not applied", yellow, "the initialisers of ", &reload->initialisers, width);
-	if (is_changed && reload->result.n_blockers)
-		put_old(report, &reload->result, lines, images, pid, width);
+	if (reload->result.n_blockers)
+		put_old(report, is_changed ? "still old" : "in the way", &reload->result, lines, images, pid, width);
 	put_times(report, reload, times);
 }
 
@@ -362,5 +362,26 @@ void hp_report_reload(struct hp_report *report, const struct hp_reload *reload, 
 		put_block(report, reload, times, lines, &images, watched->pid);
 		flush(report);
 	}
+	hp_remote_images_free(&images);
+}
+
+void hp_report_use(struct hp_report *report, unsigned number, const struct hp_remote_result *result,
+                   struct hp_lines *lines, struct hp_watched *watched)
+{
+	struct hp_remote_images images = {0};
+	struct hp_err ignored;
+	double us = (double)result->ns / 1e3;
+
+	if (result->n_blockers && hp_remote_images(watched->remote, &images, &ignored) < 0)
+		images = (struct hp_remote_images){0};
+	json_t *more = json_pack("{s:i, s:f, s:o}", "generation", (int)number, "us", us, "running_old",
+	                         old_as_json(result, lines, &images, watched->pid));
+	if (number)
+		hp_report_say(report, "generation", more, "generation %u is in force, in %.0f us", number, us);
+	else
+		hp_report_say(report, "generation", more, "the program is as it was started, in %.0f us", us);
+	if (!report->json && result->n_blockers)
+		put_old(report, "still old", result, lines, &images, watched->pid, width_of(report));
+	flush(report);
 	hp_remote_images_free(&images);
 }

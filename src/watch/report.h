@@ -42,6 +42,10 @@ struct hp_reload_times {
 void hp_report_reload(struct hp_report *report, const struct hp_reload *reload, const struct hp_reload_times *times,
                       struct hp_lines *lines, struct hp_watched *watched);
 
+/* A generation was put in force, or none (0). */
+void hp_report_use(struct hp_report *report, unsigned number, const struct hp_remote_result *result,
+                   struct hp_lines *lines, struct hp_watched *watched);
+
 /* While something takes long: on terminals only. */
 void hp_report_spin(struct hp_report *report, const char *stage);
 void hp_report_stop_spinning(struct hp_report *report);

@@ -14,6 +14,7 @@
 #define HP_WATCH_WATCH_H
 
 #include "watch/report.h"
+#include "watch/work.h"
 
 struct hp_watch_options {
 	const char *database;
@@ -21,6 +22,9 @@ struct hp_watch_options {
 	pid_t pid;
 	const char *library; /* libhotpatch.so.0 */
 	bool is_polling;
+	bool has_keys; /* standard input is read for keys though it is no terminal */
+	enum hp_watch_mode mode;
+	const char *patch_file; /* the last generation made is kept there; NULL */
 };
 
 enum hp_watch_end {

@@ -45,9 +45,22 @@ watch_with() {
 	seen=0
 	rm -f in out
 	mkfifo in out
-	"$hotpatch" watch --json --timings "$@" >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
+	"$hotpatch" watch --json --timings "$@" <"${keys:-/dev/null}" >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
 	watcher=$!
+	if [[ ${keys-} ]]; then exec {press}>"$keys"; fi
 	exec {to}>in {from}<out
+}
+
+# with_keys: what is written to $press are keys of the next watch, which has --keys.
+with_keys() {
+	keys=$BATS_TEST_TMPDIR/keys
+	rm -f "$keys"
+	mkfifo "$keys"
+}
+
+# press KEYS
+press() {
+	printf '%s' "$1" >&"$press"
 }
 
 # ask NAME NUMBER

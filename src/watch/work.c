@@ -1,0 +1,452 @@
+#include "watch/work.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	SETTLE_MS = 20,        /* after a file was closed */
+	OPEN_MS = 300,         /* after it was written to and not closed */
+	SETTLE_MOST_MS = 2000, /* somebody writes without end */
+	WAIT_MS = 30,          /* for old code, before calls are let into the new one */
+	SAFE_MS = 5000,        /* the same at a safe point, before it is refused */
+	SPIN_AFTER_MS = 150,
+	SPIN_MS = 100,
+};
+
+static double now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+void hp_work_say_failure(struct hp_work *w, const struct hp_err *err)
+{
+	hp_report_say(w->report, "error", json_pack("{s:s?}", "code", hotpatch_code_name(err->code)),
+	              "%s; nothing was changed; the process runs on", err->text);
+}
+
+/* -- Files ----------------------------------------------------------------------------------------------------- */
+
+/* Those that came since are watched, and compared with what they are taken for. */
+static int adopt_files(struct hp_work *w, struct hp_err *err)
+{
+	int r = 0;
+
+	for (; w->n_adopted < w->units.n_files && r == 0; w->n_adopted++) {
+		struct hp_source_file *file = &w->units.files[w->n_adopted];
+		r = hp_saves_add(w->saves, file->path, err);
+		file->due = 0;
+	}
+	const char *why = hp_saves_why_polling(w->saves);
+	if (r == 0 && why && !w->was_polling)
+		hp_report_say(w->report, "polling", NULL, "files are looked at five times a second, because %s", why);
+	w->was_polling |= why != NULL;
+	return r;
+}
+
+static bool has_failed_unit(const struct hp_work *w)
+{
+	for (size_t i = 0; i < w->units.n; i++)
+		if (w->units.v[i]->is_failed)
+			return true;
+	return false;
+}
+
+/* What failed may need just this file, which nobody knew of; not what editors leave beside it. */
+static bool may_help(const char *path)
+{
+	const char *name = strrchr(path, '/') + 1;
+	return *name != '.' && *name != '#' && hp_text_is_source(name);
+}
+
+static void touch_failed(struct hp_work *w, double due)
+{
+	for (size_t i = 0; i < w->units.n; i++) {
+		if (!w->units.v[i]->is_failed)
+			continue;
+		w->units.v[i]->is_dirty = true;
+		struct hp_source_file *file = &w->units.files[hp_units_file(&w->units, w->units.v[i]->compile->path)];
+		file->touched = true;
+		file->due = due;
+	}
+}
+
+static void learn(struct hp_work *w, bool is_idle)
+{
+	struct hp_err err;
+
+	if (hp_builds_learn(&w->builds, is_idle, &err) < 0)
+		hp_work_say_failure(w, &err);
+}
+
+static void see(void *arg, const char *path, bool is_open)
+{
+	struct hp_work *w = arg;
+	size_t file = hp_units_file(&w->units, path);
+	double now = now_ms(), due = now + (is_open ? OPEN_MS : SETTLE_MS);
+
+	if (strcmp(path, w->units.database) == 0) {
+		w->database_due = due;
+	} else if (file != SIZE_MAX) {
+		w->units.files[file].touched = true;
+		w->units.files[file].due = due;
+		if (!w->first_seen)
+			w->first_seen = now;
+	} else if (!may_help(path)) {
+		return;
+	} else {
+		learn(w, false);
+	}
+	if (has_failed_unit(w))
+		touch_failed(w, due);
+}
+
+/* When all that is touched is at rest; 0: nothing is touched. */
+static double rest_at(const struct hp_work *w)
+{
+	double due = w->database_due;
+	bool is_touched = due > 0;
+
+	for (size_t i = 0; i < w->units.n_files; i++)
+		if (w->units.files[i].touched) {
+			is_touched = true;
+			due = w->units.files[i].due > due ? w->units.files[i].due : due;
+		}
+	if (!is_touched)
+		return 0;
+	double most = w->first_seen + SETTLE_MOST_MS;
+	return w->first_seen && due > most ? most : due > 1 ? due : 1;
+}
+
+/* -- From saves to compilers ----------------------------------------------------------------------------------- */
+
+static void read_database(struct hp_work *w)
+{
+	struct hp_err err;
+	size_t changed = 0;
+
+	w->database_due = 0;
+	if (hp_units_reread(&w->units, &changed, &err) < 0)
+		hp_work_say_failure(w, &err);
+	else if (changed)
+		hp_report_say(w->report, "database", json_pack("{s:i}", "changed", (int)changed),
+		              "the database was written: %zu file%s new or compiled otherwise", changed,
+		              changed == 1 ? " is" : "s are");
+}
+
+static void dirty_units(struct hp_work *w, size_t file)
+{
+	for (size_t i = 0; i < w->units.n; i++)
+		if (hp_unit_has_file(w->units.v[i], file))
+			w->units.v[i]->is_dirty = true;
+}
+
+/* One that is being compiled may have been read while it was written, whatever it has now. */
+static bool is_being_read(const struct hp_work *w, size_t file)
+{
+	for (size_t i = 0; i < w->units.n; i++)
+		if (hp_unit_has_file(w->units.v[i], file) && hp_builds_has(&w->builds, w->units.v[i]))
+			return true;
+	return false;
+}
+
+/* A file that has gone comes back, or its units are changed so that they do without. */
+static void compare_file(struct hp_work *w, size_t index)
+{
+	struct hp_source_file *file = &w->units.files[index];
+	uint64_t hash = hp_text_hash(file->path);
+
+	file->touched = false;
+	if (!hash || (hash == file->hash && !(w->first_seen && is_being_read(w, index))))
+		return;
+	file->hash = hash;
+	dirty_units(w, index);
+}
+
+static void compile_dirty(struct hp_work *w)
+{
+	struct hp_err err;
+
+	for (size_t i = 0; i < w->units.n; i++) {
+		struct hp_source *unit = w->units.v[i];
+		if (!unit->is_dirty)
+			continue;
+		if (!w->saved_at)
+			w->saved_at = w->first_seen ? w->first_seen : now_ms();
+		w->has_failed = false;
+		if (hp_builds_start(&w->builds, unit, &err) < 0)
+			hp_work_say_failure(w, &err);
+	}
+}
+
+static void settle(struct hp_work *w)
+{
+	struct hp_err err;
+	double due = rest_at(w);
+
+	if (!due || due > now_ms())
+		return;
+	if (w->database_due)
+		read_database(w);
+	if (adopt_files(w, &err) < 0)
+		hp_work_say_failure(w, &err);
+	for (size_t i = 0; i < w->units.n_files; i++)
+		if (w->units.files[i].touched)
+			compare_file(w, i);
+	w->settled_at = now_ms();
+	compile_dirty(w);
+	w->first_seen = 0;
+}
+
+/* -- From compilers to the program ----------------------------------------------------------------------------- */
+
+static void take_builds(struct hp_work *w)
+{
+	struct hp_source *unit;
+	struct hp_err err;
+
+	while (hp_builds_take(&w->builds, &unit, &err)) {
+		if (err.code)
+			hp_work_say_failure(w, &err);
+		if (adopt_files(w, &err) < 0)
+			hp_work_say_failure(w, &err);
+		if (!unit)
+			continue;
+		if (unit->is_dirty)
+			compile_dirty(w);
+		else
+			hp_report_compiler(w->report, unit);
+	}
+}
+
+static bool is_compiling(const struct hp_work *w)
+{
+	return hp_jobs_count(w->jobs) > 0;
+}
+
+static bool is_waiting(const struct hp_source *unit)
+{
+	return unit->is_fresh;
+}
+
+static bool is_at_fault(const struct hp_source *unit)
+{
+	return unit->is_failed || (unit->is_fresh && unit->state == HP_BASE_FAILED);
+}
+
+/* "a.c, b.c and 7 more"; how many they are. */
+static size_t name_units(const struct hp_work *w, bool (*is_meant)(const struct hp_source *unit), char *text,
+                         size_t room)
+{
+	size_t n = 0, at = 0;
+
+	for (size_t i = 0; i < w->units.n; i++)
+		if (is_meant(w->units.v[i]) && n++ < 4 && at < room)
+			at += (size_t)snprintf(text + at, room - at, "%s%s", n > 1 ? ", " : "",
+			                       w->units.v[i]->compile->source);
+	if (n > 4 && at < room)
+		snprintf(text + at, room - at, " and %zu more", n - 4);
+	return n;
+}
+
+/* The text of the start does not compile: what is in the program is not known. */
+static bool has_baseless_unit(const struct hp_work *w)
+{
+	for (size_t i = 0; i < w->units.n; i++)
+		if (w->units.v[i]->is_fresh && w->units.v[i]->state == HP_BASE_FAILED)
+			return true;
+	return false;
+}
+
+static void say_failed(struct hp_work *w, const char *what)
+{
+	char names[600] = "";
+
+	if (w->has_failed)
+		return;
+	w->has_failed = true;
+	name_units(w, is_at_fault, names, sizeof(names));
+	hp_report_say(w->report, "failed", json_pack("{s:f}", "ms", now_ms() - w->saved_at),
+	              "%s %s; the process runs on", names, what);
+}
+
+static double compiler_ms(const struct hp_work *w)
+{
+	double most = 0;
+
+	for (size_t i = 0; i < w->units.n; i++)
+		if (w->units.v[i]->is_fresh && w->units.v[i]->ms > most)
+			most = w->units.v[i]->ms;
+	return most;
+}
+
+static void reload(struct hp_work *w)
+{
+	bool is_strict = w->mode == HP_WATCH_SAFE_POINT;
+	struct hp_reload_options options = {
+		.last = w->generation,
+		.patience = {.wait_ms = is_strict ? SAFE_MS : WAIT_MS, .is_strict = is_strict},
+		.lines = w->lines,
+		.stuck = &w->stuck,
+		.patch_file = w->patch_file,
+	};
+	struct hp_reload_times times = {.compiler_ms = compiler_ms(w), .settle_ms = w->settled_at - w->saved_at};
+	struct hp_reload reload;
+
+	hp_reload_run(&w->units, w->watched, &options, &reload);
+	times.total_ms = now_ms() - w->saved_at;
+	if (reload.kind == HP_RELOAD_APPLIED || reload.kind == HP_RELOAD_ORIGINAL)
+		w->generation = reload.kind == HP_RELOAD_APPLIED ? reload.number : 0;
+	hp_report_reload(w->report, &reload, &times, w->lines, w->watched);
+	if (reload.is_unkept)
+		hp_report_say(w->report, "error", NULL, "'%s' could not be written; the process has the generation",
+		              w->patch_file);
+	if (reload.kind == HP_RELOAD_APPLIED)
+		hp_reload_stuck(&reload, &w->stuck);
+	hp_reload_free(&reload);
+}
+
+static void say_waiting(struct hp_work *w)
+{
+	char names[600] = "";
+	size_t n = name_units(w, is_waiting, names, sizeof(names));
+
+	hp_report_say(w->report, "waiting", json_pack("{s:i}", "files", (int)n), "%s %s compiled: r applies %s", names,
+	              n == 1 ? "is" : "are", n == 1 ? "it" : "them");
+}
+
+static bool has_fresh_unit(const struct hp_work *w)
+{
+	for (size_t i = 0; i < w->units.n; i++)
+		if (w->units.v[i]->is_fresh)
+			return true;
+	return false;
+}
+
+/* Nothing is compiled, nothing is touched: what there is holds together. */
+static void finish(struct hp_work *w)
+{
+	if (!w->saved_at || is_compiling(w))
+		return;
+	hp_saves_take(w->saves, see, w);
+	if (rest_at(w))
+		return;
+	if (has_failed_unit(w))
+		say_failed(w, "could not be compiled");
+	else if (has_baseless_unit(w))
+		say_failed(w, "could not be compiled as it was when watching began, so nobody can tell what changed");
+	else if (has_fresh_unit(w) && w->mode == HP_WATCH_MANUAL && !w->is_wanted)
+		say_waiting(w);
+	else if (has_fresh_unit(w))
+		reload(w);
+	w->saved_at = 0;
+	w->is_wanted = false;
+}
+
+bool hp_work_apply(struct hp_work *w)
+{
+	if (has_failed_unit(w))
+		touch_failed(w, now_ms());
+	else if (!has_fresh_unit(w))
+		return false;
+	w->has_failed = false;
+	w->is_wanted = true;
+	if (!w->saved_at)
+		w->saved_at = w->settled_at = now_ms();
+	return true;
+}
+
+static void spin(struct hp_work *w)
+{
+	char stage[64];
+
+	if (!w->saved_at || now_ms() - w->saved_at < SPIN_AFTER_MS)
+		return;
+	snprintf(stage, sizeof(stage), "compiling, %zu to go", hp_jobs_count(w->jobs));
+	hp_report_spin(w->report, stage);
+}
+
+/* -- The whole ------------------------------------------------------------------------------------------------- */
+
+static int earlier(int a, int b)
+{
+	return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
+int hp_work_timeout(const struct hp_work *w)
+{
+	double rest = rest_at(w), now = now_ms();
+	int ms = hp_saves_timeout(w->saves);
+
+	if (rest)
+		ms = earlier(ms, rest > now ? (int)(rest - now) + 1 : 0);
+	return w->saved_at && w->report->is_terminal ? earlier(ms, SPIN_MS) : ms;
+}
+
+void hp_work_go_on(struct hp_work *w)
+{
+	hp_saves_take(w->saves, see, w);
+	settle(w);
+	take_builds(w);
+	finish(w);
+	spin(w);
+}
+
+void hp_work_learn(struct hp_work *w)
+{
+	learn(w, true);
+}
+
+static int take_texts(struct hp_work *w, struct hp_err *err)
+{
+	char **roots = NULL;
+	size_t n = 0;
+	int r = hp_units_roots(&w->units, &roots, &n, err);
+
+	if (r == 0)
+		r = hp_texts_take(&w->texts, roots, n, err);
+	if (r == 0)
+		hp_units_take_texts(&w->units, &w->texts);
+	hp_units_free_roots(roots, n);
+	return r;
+}
+
+int hp_work_begin(struct hp_work *w, const char *database, bool is_polling, struct hp_err *err)
+{
+	int r = hp_units_read(&w->units, database, err);
+
+	if (r == HOTPATCH_ENOFILE)
+		err->code = HOTPATCH_EBUILD; /* nobody can be asked how the program is built */
+	if (r == 0)
+		r = take_texts(w, err);
+	if (r == 0)
+		r = hp_saves_new(is_polling, &w->saves, err);
+	if (r == 0)
+		r = hp_saves_add(w->saves, w->units.database, err);
+	if (r == 0)
+		r = adopt_files(w, err);
+	if (r == 0)
+		r = hp_jobs_new(&w->jobs, err);
+	if (r == 0 && !(w->lines = hp_lines_new()))
+		r = hp_err_set(err, HOTPATCH_ENOMEM, "no memory to watch a program");
+	w->builds = (struct hp_builds){.units = &w->units,
+	                               .texts = &w->texts,
+	                               .jobs = w->jobs,
+	                               .has_colours = w->report->colours && isatty(STDERR_FILENO)};
+	return r;
+}
+
+void hp_work_end(struct hp_work *w)
+{
+	hp_jobs_free(w->jobs);
+	hp_saves_free(w->saves);
+	hp_lines_free(w->lines);
+	hp_names_told_free(&w->stuck);
+	hp_units_free(&w->units);
+	hp_texts_free(&w->texts);
+}
