@@ -56,7 +56,8 @@ for path in src/*/; do
 		pairs=$(find "$place" -maxdepth 1 -type f \( -name '*.[chS]' \) | sed 's/\.[chS]$//' | grep -v '/cmd_' | sort -u | wc -l)
 		most=12
 		[[ $folder == live ]] && most=24 # ARCHITECTURE.md says why
-		[[ $folder == base || $folder == remote ]] && most=13
+		[[ $folder == base ]] && most=13
+		[[ $folder == remote ]] && most=14
 		[[ $folder == make ]] && most=15
 		[[ $folder == watch ]] && most=16
 		((pairs <= most)) || fail "$place: $pairs file pairs, at most $most"

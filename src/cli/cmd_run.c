@@ -159,7 +159,7 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	struct job job = {0};
 	int option, status = HP_EXIT_DONE;
 	hp_output_begin(&job.output, command);
-	while ((option = hp_next_option(argc, argv, "+hcw:", options, NULL)) != -1) {
+	while ((option = hp_next_option(argc, argv, "+hcw:", options)) != -1) {
 		if (option == 'c') {
 			job.children = true;
 		} else if (option == 'w' && job.n == FILES_MAX) {

@@ -106,7 +106,7 @@ static int run_with(const struct hp_command *command, int argc, char **argv, fin
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&output, command);
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+	while ((option = hp_next_option(argc, argv, "h", options)) != -1) {
 		bool known = hp_choice_option(option, optarg, &job.choice) ||
 		             hp_mode_option(command, option, optarg, &modes, &status);
 		if (known ? status != HP_EXIT_DONE : !hp_common_option(command, &output, option, &status))

@@ -179,7 +179,7 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&job.output, command);
-	while ((option = hp_next_option(argc, argv, "+hC:p:o:", options, NULL)) != -1) {
+	while ((option = hp_next_option(argc, argv, "+hC:p:o:", options)) != -1) {
 		bool known = take_option(&job, option, &status);
 		if (known ? status != HP_EXIT_DONE : !hp_common_option(command, &job.output, option, &status))
 			goto out;

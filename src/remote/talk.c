@@ -427,3 +427,40 @@ const struct hp_remote_hello *hp_remote_hello(const struct hp_remote *remote)
 {
 	return &remote->hello;
 }
+
+/* -- Lists ------------------------------------------------------------------------------------------------------ */
+
+char *hp_talk_take_string(struct hp_cursor *c)
+{
+	char text[HP_WIRE_STR_MAX + 1];
+	hp_take_str(c, text, sizeof(text));
+	return strdup(text);
+}
+
+bool hp_talk_grow(void **array, size_t n_now, size_t n, size_t size)
+{
+	void *grown = realloc(*array, (n_now + n + 1) * size);
+	if (!grown)
+		return false;
+	*array = grown;
+	memset((char *)grown + n_now * size, 0, (n + 1) * size);
+	return true;
+}
+
+int hp_talk_ask_part(struct hp_remote *remote, enum hp_wire_kind kind, size_t first, struct hp_err *err)
+{
+	hp_put(hp_talk_begin(remote, kind), first, 4);
+	return hp_talk_ask(remote, 0, NULL, err);
+}
+
+int hp_talk_no_memory(struct hp_err *err)
+{
+	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for what the agent lists");
+}
+
+bool hp_talk_take_part(struct hp_cursor *c, size_t first, uint32_t *ret_total, uint32_t *ret_n, size_t item_size)
+{
+	*ret_total = (uint32_t)hp_take(c, 4);
+	*ret_n = hp_take_count(c, 4, UINT32_MAX, item_size);
+	return !c->bad && (*ret_n > 0 || first >= *ret_total);
+}

@@ -47,4 +47,20 @@ int hp_talk_nonsense(struct hp_remote *remote, struct hp_err *err);
 /* Threads in the way, as an answer holds them; bad when they make no sense or there is no memory. */
 void hp_talk_take_blockers(struct hp_cursor *c, struct hp_remote_result *result);
 
+/* -- What lists are made of -- */
+
+/* A copy of the string that comes next; NULL without memory. */
+char *hp_talk_take_string(struct hp_cursor *c);
+
+/* Room for n more items of an array, all zero. */
+bool hp_talk_grow(void **array, size_t n_now, size_t n, size_t size);
+
+/* Lists come in parts: asks for the one that begins at `first`. */
+int hp_talk_ask_part(struct hp_remote *remote, enum hp_wire_kind kind, size_t first, struct hp_err *err) HP_MUST_CHECK;
+
+/* How long the whole and this part are: false where it makes no sense, or brings nothing although there is more. */
+bool hp_talk_take_part(struct hp_cursor *c, size_t first, uint32_t *ret_total, uint32_t *ret_n, size_t item_size);
+
+int hp_talk_no_memory(struct hp_err *err);
+
 #endif
