@@ -91,8 +91,6 @@ static void wait_awake(uint32_t seen, uint64_t until)
 static enum hp_answer look_at_self(const struct hp_thread *thread, const struct hp_codes *codes, struct hp_told *told)
 {
 	static const struct hp_stack_words nothing;
-	told->polls = false;
-	told->top = thread->top;
 	if (!told->top)
 		told->top = hp_stack_top(thread->tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
 	uintptr_t ip = told->regs.value[HP_REG_IP], sp = told->regs.value[HP_REG_SP];
@@ -130,7 +128,11 @@ static void answer(struct hp_thread *thread, const struct hp_codes *codes, const
 {
 	struct hp_told *told = &thread->told;
 	struct hp_saved_regs own;
-	told->live = (uintptr_t)context;
+	if (atomic_load(&thread->ask) != HP_ASK_SENT) { /* cancelled; partner: send_question. Only then told is ours */
+		atomic_fetch_sub(&stragglers, 1);
+		return;
+	}
+	*told = (struct hp_told){.top = thread->top, .live = (uintptr_t)context};
 	hp_arch_regs_from_signal(context, &told->regs);
 	if (!is_of_now(context)) { /* our own frames count, too; they lie below all that matters */
 		told->live = (uintptr_t)__builtin_frame_address(0);
@@ -190,6 +192,7 @@ static void volunteer(struct hp_thread *thread, const struct hp_codes *codes, ui
 	struct hp_told told; /* not thread->told: the asker may be reading an earlier answer */
 	if (!thread || atomic_exchange(&thread->volunteered, number) == number)
 		return;
+	told.top = thread->top;
 	hp_arch_regs_from_signal(context, &told.regs);
 	if (look_at_self(thread, codes, &told) == HP_OUT && edge(thread, HP_ASK_IDLE, HP_ASK_OUT))
 		hp_ask_note_answer();

@@ -64,7 +64,8 @@ static int compare(const void *a, const void *b)
 
 void hp_codes_sort(struct hp_codes *codes)
 {
-	qsort(codes->v, codes->n, sizeof(*codes->v), compare);
+	if (codes->n)
+		qsort(codes->v, codes->n, sizeof(*codes->v), compare);
 	codes->low = UINTPTR_MAX;
 	codes->high = 0;
 	for (size_t i = 0; i < codes->n; i++) {
