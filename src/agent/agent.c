@@ -19,6 +19,8 @@
 #include "agent/socket.h"
 #include "agent/table.h"
 #include "base/report.h"
+#include "code/emulated.h"
+#include "live/ask.h"
 #include "live/threads.h"
 
 enum {
@@ -192,6 +194,8 @@ static int create_thread(struct start *start)
 	sigset_t all, before;
 	sigfillset(&all);
 	sigdelset(&all, SIGTRAP);
+	if (hp_emulated()) /* there no thread is read from outside: it has to answer for itself */
+		sigdelset(&all, hp_ask_signal());
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	pthread_sigmask(SIG_SETMASK, &all, &before);

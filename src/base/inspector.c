@@ -45,8 +45,10 @@ void hp_inspector_unlock(void)
 	pthread_mutex_unlock(&lock);
 }
 
+/* libc refuses the child to unlock what a thread of the parent has locked; what watches locks hears of it. */
 void hp_inspector_unlock_in_child(void)
 {
+	pthread_mutex_unlock(&lock);
 	make_lock();
 }
 

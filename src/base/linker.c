@@ -9,7 +9,10 @@
 
 #include "base/mapped.h"
 
-static uintptr_t word_at(uintptr_t address)
+/* Of what looks at memory as it is, which AddressSanitizer may have its red zones in; all of it is mapped. */
+#define AS_IT_IS __attribute__((no_sanitize("address")))
+
+AS_IT_IS static uintptr_t word_at(uintptr_t address)
 {
 	return *(const uintptr_t *)address;
 }
@@ -52,18 +55,18 @@ static bool in_strings(const struct link_map *map, uintptr_t value)
 /* An entry of the image's version table, {name, hash, hidden, file}: its name leads into its
  * strings, and has that hash; left behind in free memory the rest may be overwritten (glibc, include/link.h: struct
  * r_found_version). */
-static bool is_version(const struct link_map *map, uintptr_t at, uintptr_t end)
+struct version {
+	const char *name;
+	uint32_t hash;
+	int hidden;       /* cppcheck-suppress unusedStructMember; libc's */
+	const char *file; /* cppcheck-suppress unusedStructMember; libc's */
+};
+
+AS_IT_IS static bool is_version(const struct link_map *map, uintptr_t at, uintptr_t end)
 {
-	struct {
-		const char *name;
-		uint32_t hash;
-		int hidden;       /* cppcheck-suppress unusedStructMember; glibc's */
-		const char *file; /* cppcheck-suppress unusedStructMember; glibc's */
-	} entry;
-	if (end - at < sizeof(entry))
-		return false;
-	memcpy(&entry, (const void *)at, sizeof(entry));
-	return in_strings(map, (uintptr_t)entry.name) && entry.hash == elf_hash(entry.name);
+	const struct version *entry = (const struct version *)at;
+	return end - at >= sizeof(*entry) && in_strings(map, (uintptr_t)entry->name) &&
+	       entry->hash == elf_hash(entry->name);
 }
 
 static bool in_versions(const struct hp_loaded *loaded, const struct hp_hit *hit)
@@ -113,7 +116,7 @@ struct object_table {
 	} objects[];
 };
 
-static bool in_object_table(const struct hp_loaded *loaded, uintptr_t table, const struct hp_hit *hit)
+AS_IT_IS static bool in_object_table(const struct hp_loaded *loaded, uintptr_t table, const struct hp_hit *hit)
 {
 	enum { SEGMENTS_MAX = 64, OBJECTS_MAX = 1 << 20, ALIGNED = 256 };
 	(void)loaded;
@@ -131,7 +134,7 @@ static bool in_object_table(const struct hp_loaded *loaded, uintptr_t table, con
 
 /* The list that exit works off, which begins in libc's data: dlclose calls the entries that have the image's handle,
  * and marks them free (glibc, stdlib/exit.h). A handle is the variable __dso_handle (gcc, crtstuff.c). */
-enum { EF_FREE = 0, EF_CXA = 4, EXIT_ENTRIES = 32 };
+enum { EF_FREE = 0, EF_CXA = 4, EXIT_ENTRIES = 32, LISTS_MAX = 1024 };
 
 struct exit_list {
 	uintptr_t next;
@@ -141,7 +144,7 @@ struct exit_list {
 	} entries[EXIT_ENTRIES];
 };
 
-static bool is_exit_list(const struct exit_list *list)
+AS_IT_IS static bool is_exit_list(const struct exit_list *list)
 {
 	for (size_t i = 0; i < EXIT_ENTRIES; i++)
 		if (list->entries[i].flavour > EF_CXA)
@@ -157,19 +160,43 @@ static bool in_images(const struct hp_loaded *loaded, uintptr_t address)
 	return false;
 }
 
-static bool in_exit_list(const struct hp_loaded *loaded, uintptr_t table, const struct hp_hit *hit)
+static bool in_data_of(const struct hp_mapped *image, uintptr_t at, size_t size)
 {
-	enum { LISTS_MAX = 1024 };
-	for (int i = 0; i < LISTS_MAX && lies_in(hit, table, sizeof(struct exit_list)); i++) {
+	for (size_t i = 0; image && i < image->n_segments; i++) {
+		const struct hp_segment *segment = &image->segments[i];
+		if ((segment->flags & PF_W) && at >= segment->low && at < segment->high && segment->high - at >= size)
+			return at % sizeof(uintptr_t) == 0;
+	}
+	return false;
+}
+
+/* Zeros look like a list as well: a list is one that ends in libc's own, the first there was. */
+AS_IT_IS static bool ends_in_libc(uintptr_t table, const struct hp_hit *hit)
+{
+	const struct hp_mapped *libc = hp_mapped_find((uintptr_t)exit);
+	for (int i = 0; i < LISTS_MAX; i++) {
 		const struct exit_list *list = (const struct exit_list *)table;
-		if (!is_exit_list(list))
+		bool is_libcs = in_data_of(libc, table, sizeof(*list));
+		if ((!is_libcs && !lies_in(hit, table, sizeof(*list))) || !is_exit_list(list))
 			return false;
+		if (list->next == 0)
+			return is_libcs;
+		table = list->next;
+	}
+	return false;
+}
+
+AS_IT_IS static bool in_exit_list(const struct hp_loaded *loaded, uintptr_t table, const struct hp_hit *hit)
+{
+	if (!lies_in(hit, table, sizeof(struct exit_list)) || !ends_in_libc(table, hit))
+		return false;
+	for (; lies_in(hit, table, sizeof(struct exit_list)); table = ((const struct exit_list *)table)->next) {
+		const struct exit_list *list = (const struct exit_list *)table;
 		size_t entry = (hit->address - (uintptr_t)list->entries) / sizeof(list->entries[0]);
 		if (hit->address >= (uintptr_t)list->entries && entry < EXIT_ENTRIES)
 			return list->entries[entry].flavour == EF_FREE ||
 			       (list->entries[entry].flavour == EF_CXA &&
 			        in_images(loaded, list->entries[entry].handle));
-		table = list->next;
 	}
 	return false;
 }

@@ -48,8 +48,9 @@ static bool find_protection(uintptr_t address, int *ret_protection)
 	return found;
 }
 
-/* An aligned word at once: it may be an instruction that is executed meanwhile. */
-static void store(uintptr_t address, const uint8_t *bytes, size_t n)
+/* An aligned word at once: it may be an instruction that is executed meanwhile. (ThreadSanitizer keeps no shadow of
+ * text.) */
+__attribute__((no_sanitize("thread"))) static void store(uintptr_t address, const uint8_t *bytes, size_t n)
 {
 	uint32_t word;
 	if (n == sizeof(word) && address % sizeof(word) == 0) {

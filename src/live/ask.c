@@ -86,25 +86,30 @@ static void wait_awake(uint32_t seen, uint64_t until)
 
 /* -- In the thread that is asked --------------------------------------------------------------------------------- */
 
-/* The registers to begin with, which are those of the caller if the signal met it waiting at the gate, and what a scan
- * from there says. */
-static enum hp_answer look_at_self(struct hp_thread *thread, const struct hp_codes *codes, const ucontext_t *context,
-                                   struct hp_regs *ret_regs)
+/* What a scan from the registers in `told` says; they become those of the caller if the signal met it waiting at the
+ * gate. */
+static enum hp_answer look_at_self(const struct hp_thread *thread, const struct hp_codes *codes, struct hp_told *told)
 {
 	static const struct hp_stack_words nothing;
-	if (!thread->top)
-		thread->top = hp_stack_top(thread->tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
-	hp_arch_regs_from_signal(context, ret_regs);
-	uintptr_t ip = ret_regs->value[HP_REG_IP], sp = ret_regs->value[HP_REG_SP];
+	if (!told->top)
+		told->top = hp_stack_top(thread->tid, (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0));
+	uintptr_t ip = told->regs.value[HP_REG_IP], sp = told->regs.value[HP_REG_SP];
 	if (ip != (uintptr_t)hp_gate_waiting && ip != (uintptr_t)hp_gate_calling)
-		return hp_stack_scan_interrupted(codes, ret_regs, thread->top);
+		return hp_stack_scan_interrupted(codes, &told->regs, told->top);
 	const struct hp_gate_frame *frame = *(const struct hp_gate_frame *const *)sp;
 	if (!frame) { /* hotpatch_poll */
-		thread->polls = true;
+		told->polls = true;
 		return HP_OUT;
 	}
-	hp_arch_regs_from_gate(frame, (uintptr_t)frame, ret_regs);
-	return hp_stack_scan(codes, 0, (uintptr_t)&frame->return_address, thread->top, &nothing);
+	hp_arch_regs_from_gate(frame, (uintptr_t)frame, &told->regs);
+	return hp_stack_scan(codes, 0, (uintptr_t)&frame->return_address, told->top, &nothing);
+}
+
+/* Whether the registers in it are those of now: the kernel puts it on the stack that the handler runs on, right above
+ * the handler's frame. What stands in for sigaction may call handlers later, with a copy (ThreadSanitizer does). */
+static bool is_of_now(const ucontext_t *context)
+{
+	return (uintptr_t)context - (uintptr_t)__builtin_frame_address(0) < 65536;
 }
 
 static void give_answer(struct hp_thread *thread, enum hp_ask_state state)
@@ -121,16 +126,25 @@ static void give_answer(struct hp_thread *thread, enum hp_ask_state state)
 /* Without codes the question is only whether the thread has come here since it was asked. */
 static void answer(struct hp_thread *thread, const struct hp_codes *codes, const ucontext_t *context)
 {
-	struct hp_regs regs;
-	thread->live = (uintptr_t)context;
-	if (!codes)
-		hp_arch_serialise();
-	if (!codes || look_at_self(thread, codes, context, &regs) == HP_OUT) {
-		give_answer(thread, atomic_load(&question.still) ? HP_ASK_STILL : HP_ASK_OUT);
+	struct hp_told *told = &thread->told;
+	struct hp_saved_regs own;
+	if (atomic_load(&thread->ask) != HP_ASK_SENT) { /* cancelled; partner: send_question. Only then told is ours */
+		atomic_fetch_sub(&stragglers, 1);
 		return;
 	}
-	thread->regs = regs;
-	give_answer(thread, HP_ASK_HELD);
+	*told = (struct hp_told){.top = thread->top, .live = (uintptr_t)context};
+	hp_arch_regs_from_signal(context, &told->regs);
+	if (!is_of_now(context)) { /* our own frames count, too; they lie below all that matters */
+		told->live = (uintptr_t)__builtin_frame_address(0);
+		hp_arch_regs_save(&own);
+		hp_arch_regs_from_saved(&own, &told->regs);
+	}
+	if (!codes)
+		hp_arch_serialise();
+	if (!codes || look_at_self(thread, codes, told) == HP_OUT)
+		give_answer(thread, atomic_load(&question.still) ? HP_ASK_STILL : HP_ASK_OUT);
+	else
+		give_answer(thread, HP_ASK_HELD);
 }
 
 /* A system call that we interrupted is executed again, unless another signal is about to interrupt it anyway: then its
@@ -175,10 +189,12 @@ static struct hp_thread *find_self(struct hp_threads *threads)
 static void volunteer(struct hp_thread *thread, const struct hp_codes *codes, uint32_t number,
                       const ucontext_t *context)
 {
-	struct hp_regs regs;
+	struct hp_told told; /* not thread->told: the asker may be reading an earlier answer */
 	if (!thread || atomic_exchange(&thread->volunteered, number) == number)
 		return;
-	if (look_at_self(thread, codes, context, &regs) == HP_OUT && edge(thread, HP_ASK_IDLE, HP_ASK_OUT))
+	told.top = thread->top;
+	hp_arch_regs_from_signal(context, &told.regs);
+	if (look_at_self(thread, codes, &told) == HP_OUT && edge(thread, HP_ASK_IDLE, HP_ASK_OUT))
 		hp_ask_note_answer();
 }
 
@@ -291,18 +307,29 @@ static void send_question(const struct hp_threads *threads, struct hp_thread *th
 		atomic_store(&thread->ask, HP_ASK_IDLE);
 }
 
+/* Of one that stays in the handler. */
+static void take_told(struct hp_thread *thread)
+{
+	thread->live = thread->told.live;
+	thread->polls = thread->told.polls;
+	thread->top = thread->told.top ? thread->told.top : thread->top;
+}
+
 static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
 {
 	switch (atomic_load(&thread->ask)) {
 	case HP_ASK_OUT: /* not enough if it was to stay */
 		thread->verdict = atomic_load(&question.still) ? HP_VERDICT_NONE : HP_VERDICT_OUT;
+		thread->polls = thread->told.polls;
 		atomic_store(&thread->ask, HP_ASK_IDLE);
 		return true;
 	case HP_ASK_STILL:
+		take_told(thread);
 		thread->verdict = HP_VERDICT_OUT;
 		return true;
 	case HP_ASK_HELD:
-		hp_thread_conclude(thread, hp_stack_walk(codes, &thread->regs, thread->top, &thread->walk));
+		take_told(thread);
+		hp_thread_conclude(thread, hp_stack_walk(codes, &thread->told.regs, thread->top, &thread->walk));
 		thread->blocked = false;
 		if (thread->verdict == HP_VERDICT_OUT && atomic_load(&question.still))
 			return true; /* as if STILL */

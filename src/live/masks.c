@@ -17,6 +17,13 @@ static uint64_t parse_decimal(const char *text)
 	return value;
 }
 
+/* qemu-user gives the program's real-time signals numbers that are greater by two, since libc keeps the first two to
+ * itself, and /proc has those (linux-user/signal.c: signal_table_init). Whether an emulator does is not known. */
+static bool is_in_mask(uint64_t mask, int signo)
+{
+	return mask >> (signo - 1) & (hp_emulated() ? mask >> 2 >> (signo - 1) : 1) & 1;
+}
+
 /* False if the thread blocks the signal, as far as /proc shows it. The mask stands before the number of times that the
  * thread went to sleep. */
 static bool read_glimpse(const struct hp_threads *threads, int tid, int signo, struct hp_glimpse *ret_glimpse)
@@ -28,7 +35,7 @@ static bool read_glimpse(const struct hp_threads *threads, int tid, int signo, s
 		return false;
 	ret_glimpse->after = hp_thread_clock(tid);
 	const char *mask = strstr(text, mask_name), *sleeps = strstr(text, sleeps_name);
-	if (!mask || hp_parse_hex(mask + sizeof(mask_name) - 1 - 2) >> (signo - 1) & 1) /* no "0x" to skip */
+	if (!mask || is_in_mask(hp_parse_hex(mask + sizeof(mask_name) - 1 - 2), signo)) /* no "0x" to skip */
 		return false;
 	ret_glimpse->sleeps = sleeps ? parse_decimal(sleeps + sizeof(sleeps_name) - 1) : 0;
 	return true;

@@ -156,8 +156,10 @@ void hp_unloading_unlock(void)
 	pthread_mutex_unlock(&unloading);
 }
 
+/* As with the inspector's lock: refused, but heard of. */
 void hp_unloading_unlock_in_child(void)
 {
+	pthread_mutex_unlock(&unloading);
 	make_unloading();
 	hp_mapped_hide(NULL, 0);
 }

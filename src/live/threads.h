@@ -62,8 +62,12 @@ struct hp_thread {
 	struct hp_glimpse {           /* of it with the signal not blocked, as /proc has it; see hp_thread_mask */
 		uint64_t sleeps, before, after; /* times it fell asleep; its CPU time before and after looking, ns */
 	} glimpse;
-	unsigned glimpses, steady; /* how many while it ran; how many of the last it did not sleep between */
-	struct hp_regs regs;       /* while HELD */
+	unsigned glimpses, steady;   /* how many while it ran; how many of the last it did not sleep between */
+	struct hp_told {             /* by the thread itself, before its answer; read after it */
+		uintptr_t top, live; /* as above */
+		bool polls;
+		struct hp_regs regs; /* where a walk begins */
+	} told;
 };
 
 struct hp_threads {

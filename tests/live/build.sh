@@ -26,13 +26,15 @@
 #   asan      with AddressSanitizer and UndefinedBehaviorSanitizer, tsan with ThreadSanitizer (scripts/check)
 #   musl      with musl-gcc; the kernel's headers, which it does not find, are in LIBS/../kernel-headers (scripts/check)
 #
+# NO_PLUGIN is defined where LIBS has no inspect plugin.
+#
 # machine=x86_64 says that a program is for that instruction set alone: elsewhere it has no variant.
 #
 # With HP_WHOLE in the environment all of them are listed, and WHOLE is defined for the programs, which then do all of what
 # they can do (OFTEN in check.h). Without it those of the key `quick` are listed, or where there is none all but the
-# ones without a suffix that are not gcc-O2 or clang-O0. HP_VARIANTS takes the place of all variants (those with the
-# archive keep it), HP_RUN is put before the program's name when it is run. With HP_TARGET (aarch64-linux-gnu) the
-# compilers are those for that target.
+# ones without a suffix that are not gcc-O2 or clang-O0. HP_VARIANTS takes the place of all variants (a program that has
+# none but with the archive, or with every function prepared, stays so), HP_RUN is put before the program's name when it
+# is run. With HP_TARGET (aarch64-linux-gnu) the compilers are those for that target.
 #
 # In a NAME.lib*.c only cflags and ldflags count, and for that library alone.
 set -eu
@@ -63,12 +65,18 @@ value() {
 list() {
 	awk -v all="$default_variants" -v limit="$default_limit" -v only="${HP_VARIANTS-}" -v whole="${HP_WHOLE-}" \
 		-v machine="${HP_TARGET-$(uname -m)}" '
+		# What all of them end in, if it is one of these.
+		function suffix_of_all(variants,    n, rest) {
+			n = split(variants, rest, /[ ,]+/)
+			if (gsub(/-archive([ ,]+|$)/, "", variants) == n) return "-archive"
+			return gsub(/-prepared([ ,]+|$)/, "", variants) == n ? "-prepared" : ""
+		}
 		function end(    name, n, i, variant, variants) {
 			if (file == "" || value["machine"] != "" && index(machine, value["machine"]) != 1) return
 			name = file
 			sub(/[.]c+$/, "", name)
 			variants = value["variants"] != "" ? value["variants"] : all
-			if (only != "") variants = only (variants ~ /-archive$/ ? "-archive" : "")
+			if (only != "") variants = only suffix_of_all(variants)
 			else if (whole == "" && value["quick"] != "") variants = value["quick"]
 			n = split(variants, variant, /[ ,]+/)
 			for (i = 1; i <= n; i++) {
@@ -103,7 +111,7 @@ list() {
 		END { if (!status) end(); exit status }' "$@"
 }
 
-# variant_flags VARIANT: sets cc (a list), cflags, ldflags, static and archive.
+# variant_flags VARIANT: sets cc (a list), cflags, ldflags, shared, static and archive.
 variant_flags() {
 	local suffix parts protection entry=8,6
 	IFS=- read -r -a parts <<<"$1"
@@ -116,11 +124,13 @@ variant_flags() {
 	fi
 	cflags=(-std=gnu11 -g -Wall -Wextra "-${parts[1]}" -I "$root/include" -pthread)
 	ldflags=()
+	shared=(-shared)
 	static=
 	archive=
 	protection=(-fcf-protection -fcf-protection=none)
 	if echo __CET__ | "${cc[@]}" -E -P - 2>/dev/null | grep -q '[13]'; then entry=7,5; fi
 	if [[ ${HP_WHOLE-} ]]; then cflags+=(-DWHOLE); fi
+	if [[ ! -e $libs/libhotpatch-inspect.so ]]; then cflags+=(-DNO_PLUGIN); fi
 	if [[ -$1- == *-cet-* ]]; then entry=7,5; fi
 	if [[ -$1- == *-nocet-* ]]; then entry=8,6; fi
 	if [[ ${HP_TARGET-$(uname -m)} == aarch64* ]]; then
@@ -145,6 +155,7 @@ variant_flags() {
 			# Without the inspect plugin, which cannot be built, split functions cannot be followed.
 			cflags+=(-isystem "$libs/../kernel-headers" -fno-reorder-blocks-and-partition)
 			ldflags+=("-Wl,--eh-frame-hdr") # which musl-gcc does not ask the linker for
+			shared+=("-Wl,--eh-frame-hdr")
 			;;
 		prepared) cflags+=(-DPREPARED -fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
 		unprepared) cflags+=(-DUNPREPARED -Wno-override-init -fno-optimize-sibling-calls) ;;
@@ -187,7 +198,7 @@ make_program() {
 		[[ -e $lib ]] || continue
 		read -r -a lib_cflags <<<"$(value cflags "$lib")"
 		read -r -a lib_ldflags <<<"$(value ldflags "$lib")"
-		"${cc[@]}" "${cflags[@]}" "${lib_cflags[@]}" -fPIC -MMD -MF deps.lib -MT target -shared \
+		"${cc[@]}" "${cflags[@]}" "${lib_cflags[@]}" -fPIC -MMD -MF deps.lib -MT target "${shared[@]}" \
 			-o "$(basename "$lib" .c).so" "$lib" "${lib_ldflags[@]}"
 		cat deps.lib >>deps
 	done

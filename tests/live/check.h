@@ -12,6 +12,7 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -257,11 +258,22 @@ UNUSED static void deadline(unsigned seconds)
 #endif
 
 /* Whether this is a static executable, which has no shared libraries and no inspect plugin. */
-extern const char _DYNAMIC[] __attribute__((weak, visibility("hidden")));
+extern ElfW(Dyn) _DYNAMIC[] __attribute__((weak, visibility("hidden")));
 
 UNUSED static bool is_static(void)
 {
 	return _DYNAMIC == NULL;
+}
+
+/* Whether functions that were not prepared can be changed: the inspect plugin makes the proof, and only for x86-64.
+ * NO_PLUGIN: tests/live/build.sh. */
+UNUSED static bool can_change_unprepared(void)
+{
+#if defined(NO_PLUGIN) || !defined(__x86_64__)
+	return false;
+#else
+	return !is_static();
+#endif
 }
 
 /* -- Blockers ----------------------------------------------------------------------------------------------- */

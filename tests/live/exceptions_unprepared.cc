@@ -1,7 +1,7 @@
 /* exceptions_unprepared - B9, as exceptions.cc, through functions that were not prepared and the copies of their first
  * instructions.
  *
- * build: limit=180
+ * build: machine=x86_64 limit=180
  *
  * Seen to fail: with calls in copies that push a return address of the copy, of which no unwinder knows.
  */

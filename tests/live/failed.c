@@ -213,6 +213,7 @@ int main(void)
 	CHECK_OK(hotpatch_apply(below));
 	all_failures(NEW);
 	CHECK_OK(hotpatch_revert(below));
+	CHECK_OK(hotpatch_free(below));
 	all_failures(OLD);
 	CHECK_OK(hotpatch_replace(kept, one, one_new));
 	CHECK_OK(hotpatch_replace(kept, two, two_new));

@@ -44,13 +44,13 @@ APART int value_of_context(void)
 
 /* -- Policies ------------------------------------------------------------------------------------------------ */
 
-/* Refuses the system call with `error`; if bits, only when its third argument has one of them. */
-static void forbid(int number, int error, unsigned bits)
+/* Refuses the system call with `error`; if bits, only when that argument (counted from 0) has one of them. */
+static void forbid_argument(int number, int error, int argument, unsigned bits)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, args[argument])),
 		BPF_JUMP(BPF_JMP | (bits ? BPF_JSET : BPF_JGE) | BPF_K, bits, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
@@ -59,6 +59,20 @@ static void forbid(int number, int error, unsigned bits)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
 		_exit(NOT_HERE);
+}
+
+static void forbid(int number, int error, unsigned bits)
+{
+	forbid_argument(number, error, 2, bits);
+}
+
+/* Files are opened by one call or the other: musl has the old one. */
+static void forbid_opening(unsigned bits)
+{
+	forbid(SYS_openat, EACCES, bits);
+#if defined(SYS_open)
+	forbid_argument(SYS_open, EACCES, 1, bits);
+#endif
 }
 
 static void no_exec_by_mprotect(void)
@@ -78,12 +92,12 @@ static void no_membarrier_at_all(void)
 
 static void no_files(void)
 {
-	forbid(SYS_openat, EACCES, 0);
+	forbid_opening(0);
 }
 
 static void no_files_to_write(void)
 {
-	forbid(SYS_openat, EACCES, O_RDWR | O_WRONLY);
+	forbid_opening(O_RDWR | O_WRONLY);
 }
 
 static void no_writing_of_text(void)

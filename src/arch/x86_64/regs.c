@@ -2,6 +2,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "arch/arch.h"
 
@@ -154,11 +155,13 @@ static bool are_arguments(const uint8_t *code, size_t n)
 	return true;
 }
 
+enum { NUMBER_MAX = 1024 }; /* greater than all numbers of system calls */
+
 /* The number of the system call before `ip`: the constant that was moved to EAX, with nothing but arguments between.
  * `room` bytes before ip may be read. A byte that makes the constant one for R8 must not precede it. */
 static bool syscall_number(const uint8_t *ip, size_t room, uint32_t *ret_number)
 {
-	enum { MOV = 5, SYSCALL = 2, BETWEEN_MAX = 24, NUMBER_MAX = 1024 };
+	enum { MOV = 5, SYSCALL = 2, BETWEEN_MAX = 24 };
 	if (room < SYSCALL || ip[-2] != 0x0f || ip[-1] != 0x05)
 		return false;
 	for (size_t between = 0; between <= BETWEEN_MAX && between + MOV + SYSCALL < room; between++) {
@@ -171,13 +174,50 @@ static bool syscall_number(const uint8_t *ip, size_t room, uint32_t *ret_number)
 	return false;
 }
 
+/* musl has one function for all calls that can be cancelled, which takes the number as an argument and keeps it nowhere
+ * (src/thread/x86_64/syscall_cp.s). What calls that function has it in a register, to compare it (src/thread/
+ * pthread_cancel.c: __syscall_cp_c), and so has the caller's frame behind:
+ *
+ *     0f 05 | c3                          syscall | ret, to
+ *     58+r ..., 48 83 c4 imm8             pop, add imm8, %rsp: as many as there are
+ *     48 83 f8 fc, 75 rel8                cmp $-EINTR, %rax; jne
+ *     48|49 83 f8+r 03                    cmp $SYS_close, %r: the number
+ *
+ * All of it is code that the thread is about to execute. */
+static bool kept_number(const greg_t *regs, uint32_t *ret_number)
+{
+	enum { ENOUGH = 32 };
+	static const uint8_t is_interrupted[] = {0x48, 0x83, 0xf8, 0xfc, 0x75};
+	static const int kept[16] =
+		{[3] = REG_RBX, [5] = REG_RBP, [12] = REG_R12, [13] = REG_R13, [14] = REG_R14, [15] = REG_R15};
+	const uint8_t *code = *(const uint8_t *const *)regs[REG_RSP];
+	if (((uintptr_t)code & 0xfff) > 0x1000 - ENOUGH)
+		return false;
+	for (const uint8_t *end = code + ENOUGH - 10;; code += code[0] == 0x48 ? 4 : 1) {
+		bool pops = (code[0] & 0xf8) == 0x58 || (code[0] == 0x48 && code[1] == 0x83 && code[2] == 0xc4);
+		if (!pops || code >= end)
+			break;
+	}
+	if (memcmp(code, is_interrupted, sizeof(is_interrupted)) != 0)
+		return false;
+	code += sizeof(is_interrupted) + 1;
+	if ((code[0] & 0xfe) != 0x48 || code[1] != 0x83 || (code[2] & 0xf8) != 0xf8 || code[3] != SYS_close)
+		return false;
+	int reg = kept[(code[2] & 7) + 8 * (code[0] & 1)]; /* REG_R8, which is 0, is not kept by calls */
+	*ret_number = reg ? (uint32_t)regs[reg] : NUMBER_MAX;
+	return *ret_number < NUMBER_MAX;
+}
+
 bool hp_arch_restart_syscall(ucontext_t *context)
 {
 	greg_t *regs = context->uc_mcontext.gregs;
 	uintptr_t ip = (uintptr_t)regs[REG_RIP];
+	const uint8_t *code = (const uint8_t *)ip;
 	uint32_t number;
-	/* Never read a page that the thread has not executed. */
-	if (regs[REG_RAX] != -EINTR || !syscall_number((const uint8_t *)ip, ip & 0xfff, &number))
+	/* Never read a page that the thread has not executed, or is not about to execute. */
+	if (regs[REG_RAX] != -EINTR || (ip & 0xfff) < 2 || code[-2] != 0x0f || code[-1] != 0x05)
+		return false;
+	if (!syscall_number(code, ip & 0xfff, &number) && !(code[0] == 0xc3 && kept_number(regs, &number)))
 		return false;
 	regs[REG_RAX] = number;
 	regs[REG_RIP] -= 2;
