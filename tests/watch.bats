@@ -267,6 +267,7 @@ polls() {
 	./app in out 3>&- &
 	app=$!
 	exec {to}>in {from}<out
+	expect price 1 101 # it is the program by now, and no shell
 	events=$BATS_TEST_TMPDIR/events seen=0
 	"$hotpatch" watch --json -p $app >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
 	watcher=$!
@@ -286,6 +287,7 @@ polls() {
 	./unusual in out 3>&- &
 	app=$!
 	exec {to}>in {from}<out
+	expect price 1 101
 	"$hotpatch" watch --json --name unusual >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
 	watcher=$! seen=0
 	expect_event 'select(.event == "watching")'
