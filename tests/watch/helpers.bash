@@ -85,9 +85,9 @@ expect() {
 # expect_event FILTER [SECONDS]: waits for an event, behind those waited for before, of which the jq filter says
 # something that is not false; it is in $event then.
 expect_event() {
-	local tries=$((${2-20} * 50)) found='' said looked_at=none
+	local tries=$((${2-20} * 50)) found='' said='' looked_at=''
 	while ((tries--)); do
-		said=$(<"$events")
+		[[ ! -e $events ]] || said=$(<"$events")
 		if [[ $said != "$looked_at" ]]; then # jq takes more of a processor than the watcher does
 			looked_at=$said
 			found=$(tail -n +$((seen + 1)) "$events" | jq -c --argjson seen "$seen" \
