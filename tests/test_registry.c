@@ -12,7 +12,7 @@
 
 #include "live/registry.h"
 
-enum { SITES = 100 };
+enum { SITES = 30 }; /* as many as the first table takes, and two more */
 
 static struct hp_site sites[SITES], late[2];
 static bool no_memory, adds_late;
