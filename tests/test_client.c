@@ -332,6 +332,26 @@ static void blockers(void **state)
 	assert_true(result.left);
 }
 
+/* Without membarrier code is made known by a signal to every thread: one question at a time, whoever asks. The program
+ * puts definitions above that of a patch meanwhile. Seen to fail: with SEAL asking in between. */
+static void sealed_meanwhile(void **state)
+{
+	char code[32] = {0};
+	(void)state;
+	apply_two("A", 11, 12, NULL, 0);
+	if (strcmp(target_ask(&target, "forbid"), "11 12 5 7") != 0)
+		skip();
+	target_ask(&target, "churn");
+	for (int i = 0; i < 100; i++) {
+		struct hp_remote_region region;
+		OK(hp_remote_reserve(remote, there(first), there(first) + 1, 100, &region, &err));
+		OK(hp_remote_write(remote, region.id, 0, code, sizeof(code), &err));
+		OK(hp_remote_seal(remote, region.id, &(struct hp_remote_seal){0, 4096, HP_REMOTE_RX}, 1, &err));
+		OK(hp_remote_release(remote, region.id, &err));
+	}
+	assert_string_equal(target_ask(&target, "churned"), "1 12 5 7");
+}
+
 /* The program's own changes and those from outside lie on one another as they came. */
 static void stack_up(void **state)
 {
@@ -465,12 +485,25 @@ int main(int argc, char **argv)
 	if (argc == 2 && strcmp(argv[1], "target") == 0)
 		return be_target();
 	const struct CMUnitTest tests[] = {
-		TEST(hello),         TEST(images),      TEST(symbols),
-		TEST(reading),       TEST(replace),     TEST(apply_and_revert),
-		TEST(read_original), TEST(refusals),    TEST(vetoed),
-		TEST(data),          TEST(blockers),    TEST(fork_has_its_own),
-		TEST(leave),         TEST(stack_up),    TEST(set_ids),
-		TEST(found),         TEST(descriptors), TEST(socket_is_private),
+		TEST(hello),
+		TEST(images),
+		TEST(symbols),
+		TEST(reading),
+		TEST(replace),
+		TEST(apply_and_revert),
+		TEST(read_original),
+		TEST(refusals),
+		TEST(vetoed),
+		TEST(data),
+		TEST(blockers),
+		TEST(fork_has_its_own),
+		TEST(leave),
+		TEST(sealed_meanwhile),
+		TEST(stack_up),
+		TEST(set_ids),
+		TEST(found),
+		TEST(descriptors),
+		TEST(socket_is_private),
 	};
 	signal(SIGPIPE, SIG_IGN);
 	make_runtime_folder();
