@@ -213,3 +213,25 @@ has_agent() { [[ -n $("$HOTPATCH" doctor "$1" | grep '^ok *agent') ]]; }
 	run "$HOTPATCH" doctor x
 	[[ $status == 64 ]]
 }
+
+# Seen to fail: with the socket polled on (it takes all the time there is), with an agent that ends where poll is refused.
+@test "agent: who cannot be let in for want of descriptors costs no processor time, and comes in when there are some" {
+	local agent before after limit
+	start "$HOTPATCH" run "$WORK/user" none
+	has_agent "$pid"
+	agent=$(dirname "$(grep -lx hotpatch /proc/"$pid"/task/*/comm)")
+	for limit in 3 0; do # no room for a client; not even for poll's list
+		prlimit --pid "$pid" --nofile="$limit:1024"
+		"$HOTPATCH" status "$pid" >"$WORK/status" 2>&1 3>&- &
+		local client=$!
+		while [[ $(grep -c "$pid.sock" /proc/net/unix) -lt 2 ]]; do kill -0 $client; done
+		before=$(awk '{ print $14 + $15 }' "$agent/stat")
+		sleep 2
+		after=$(awk '{ print $14 + $15 }' "$agent/stat")
+		echo "$limit descriptors: $((after - before)) ticks"
+		[[ $((after - before)) -le 4 ]]
+		prlimit --pid "$pid" --nofile=1024:1024
+		wait "$client"
+		has_agent "$pid"
+	done
+}

@@ -7,11 +7,14 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,6 +22,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -87,6 +91,55 @@ static int change_directly(bool restore)
 	               : put(hotpatch_marks_(), "first", (hotpatch_any)first, (hotpatch_any)direct_body, NULL);
 }
 
+/* For all threads, the agent's among them. */
+static bool forbid_membarrier(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
+}
+
+static _Atomic bool churns;
+static _Atomic unsigned churned, churn_failures;
+static pthread_t churners[3];
+
+static void *call_first(void *arg)
+{
+	while (atomic_load(&churns))
+		first();
+	return arg;
+}
+
+static void *change_first(void *arg)
+{
+	for (; atomic_load(&churns); atomic_fetch_add(&churned, 1), usleep(1000)) /* others are to have a turn too */
+		if (change_directly(false) != 0 || change_directly(true) != 0)
+			atomic_fetch_add(&churn_failures, 1);
+	return arg;
+}
+
+static void churn(void)
+{
+	atomic_store(&churns, true);
+	for (int i = 0; i < 3; i++)
+		pthread_create(&churners[i], NULL, i ? call_first : change_first, NULL);
+}
+
+static void end_churning(void)
+{
+	atomic_store(&churns, false);
+	for (int i = 0; i < 3; i++)
+		pthread_join(churners[i], NULL);
+	if (atomic_load(&churn_failures) || !atomic_load(&churned))
+		printf("%u of %u changes failed\n", atomic_load(&churn_failures), atomic_load(&churned));
+}
+
 static void answer_line(const char *line)
 {
 	pthread_t thread;
@@ -111,6 +164,13 @@ static void answer_line(const char *line)
 	} else if (strcmp(line, "setid") == 0) { /* libc has every thread do it */
 		if (setresuid(getuid(), getuid(), getuid()) != 0)
 			printf("refused\n");
+	} else if (strcmp(line, "forbid") == 0) {
+		if (!forbid_membarrier())
+			printf("cannot\n");
+	} else if (strcmp(line, "churn") == 0) {
+		churn();
+	} else if (strcmp(line, "churned") == 0) {
+		end_churning();
 	} else if (strcmp(line, "leave") == 0) {
 		pthread_exit(NULL);
 	}

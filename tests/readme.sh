@@ -1,9 +1,7 @@
 #!/bin/bash
 # readme.sh - README.md tells the truth: each file and each command of the quick start is taken as printed and gives the
-# output that is printed, every other command exists, and every name in it is one of hotpatch.h.
-#
-# In README.md, <!-- quick start: FILE --> stands above the block that is FILE, and <!-- quick start: run --> above a
-# block of lines that begin with "$ " (commands) and others (what they print).
+# output that is printed, every other command exists, and every name in it is one of hotpatch.h. The quick start is
+# marked as printed.bash says.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
@@ -11,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 unset MAKEFLAGS MAKELEVEL MFLAGS DESTDIR LD_LIBRARY_PATH
 failed=0
-done=0
+. tests/printed.bash
 
 fail() {
 	echo "readme: $*"
@@ -31,37 +29,7 @@ export PKG_CONFIG_PATH LD_LIBRARY_PATH
 sed -i "s@^prefix=@prefix=$work/stage@" "$PKG_CONFIG_PATH/hotpatch.pc"
 mkdir "$work/start" && cd "$work/start" || exit 1
 
-# run FILE: executes the block in FILE and compares what comes out with what is printed there.
-run() {
-	local line
-	: >said
-	while IFS= read -r line; do
-		[[ $line == '$ '* ]] || continue
-		printf '%s\n' "$line" >>said
-		bash -c "${line#\$ }" >>said 2>&1
-		((++done))
-	done <"$1"
-	diff -u --label README.md --label "what happens" "$1" said || fail "the quick start does something else"
-}
-
-take='' block='' inside=''
-while IFS= read -r line; do
-	if [[ $inside ]]; then
-		if [[ $line == '```' ]]; then
-			inside=
-			if [[ $take == run ]]; then run "$block"; else cp "$block" "$take"; fi
-			take=
-		else
-			printf '%s\n' "$line" >>"$block"
-		fi
-	elif [[ $line =~ ^\<!--\ quick\ start:\ (.*)\ --\>$ ]]; then
-		take=${BASH_REMATCH[1]}
-	elif [[ $line == '```'* && $take ]]; then
-		inside=1
-		block=$work/block
-		: >"$block"
-	fi
-done <"$root/README.md"
+follow "$root/README.md" "quick start" "$work/block"
 ((done >= 2)) || fail "no quick start was found"
 
 # The first program is the ten-line one.

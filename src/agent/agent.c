@@ -26,6 +26,7 @@
 enum {
 	TICK_WATCHING = 1000, /* ms between looks at whether the first thread is there, where it will not tell */
 	TICK_ALONE = 50,      /* and whether any other is, once it is not */
+	REST = 100,           /* until what could not be had is asked for again: descriptors, memory */
 };
 
 static struct hp_agent the = {.listener = -1, .lists = PTHREAD_MUTEX_INITIALIZER};
@@ -118,11 +119,12 @@ struct watch {
 	struct pollfd fds[1 + HP_AGENT_CLIENTS_MAX];
 	struct hp_client *clients[HP_AGENT_CLIENTS_MAX];
 	size_t n_clients;
+	bool rests; /* who knocks stays outside for now: there was nothing to let him in with */
 };
 
 static void prepare_poll(const struct hp_agent *agent, struct watch *watch)
 {
-	watch->fds[0] = (struct pollfd){agent->listener, POLLIN, 0};
+	watch->fds[0] = (struct pollfd){watch->rests ? -1 : agent->listener, POLLIN, 0};
 	watch->n_clients = 0;
 	for (struct hp_client *client = agent->clients; client; client = client->next) {
 		watch->clients[watch->n_clients] = client;
@@ -130,7 +132,7 @@ static void prepare_poll(const struct hp_agent *agent, struct watch *watch)
 	}
 }
 
-static void serve_clients(struct hp_agent *agent, const struct watch *watch)
+static void serve_clients(struct hp_agent *agent, struct watch *watch)
 {
 	for (size_t i = 0; i < watch->n_clients; i++) {
 		short events = watch->fds[1 + i].revents;
@@ -141,17 +143,19 @@ static void serve_clients(struct hp_agent *agent, const struct watch *watch)
 		int fd = hp_socket_accept(agent->listener);
 		if (fd >= 0)
 			hp_client_add(agent, hp_table_move_up(fd));
+		watch->rests = fd < 0 && errno != EACCES;
 	}
 }
 
 static void serve(struct hp_agent *agent)
 {
-	struct watch watch;
+	struct watch watch = {.rests = false};
 	for (;;) {
 		prepare_poll(agent, &watch);
-		int n = poll(watch.fds, 1 + watch.n_clients, tick());
+		int n = poll(watch.fds, 1 + watch.n_clients, watch.rests ? REST : tick());
+		watch.rests = false;
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
-			return; /* no memory even for that */
+			poll(NULL, 0, REST); /* no memory, or fewer descriptors are allowed than there are */
 		look_for_the_last_thread();
 		if (n > 0)
 			serve_clients(agent, &watch);

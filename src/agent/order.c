@@ -188,15 +188,36 @@ static int check_callbacks_and_data(const struct hp_order *order, struct hp_err 
 	return 0;
 }
 
+/* A region that the order does not name goes with the connection, and all that is in it. */
+static bool stays(const struct hp_exchange *x, const struct hp_order *order, uintptr_t address)
+{
+	const struct hp_region *region = x->agent->regions;
+	while (region && address - region->address >= region->size)
+		region = region->next;
+	bool named = !region || !region->client;
+	for (uint32_t i = 0; i < order->n_regions && !named; i++)
+		named = order->regions[i] == region->id;
+	return named;
+}
+
 static int check_regions(const struct hp_exchange *x, const struct hp_order *order, struct hp_err *err)
 {
+	bool stay = true;
 	for (uint32_t i = 0; i < order->n_regions; i++) {
 		const struct hp_region *region = hp_region_find(x->agent, order->regions[i]);
 		if (!region || region->client != x->client->id || !region->sealed)
 			return hp_err_set(err, HOTPATCH_EINVAL, "this connection has no sealed region %llu",
 			                  (unsigned long long)order->regions[i]);
 	}
-	return 0;
+	for (uint32_t i = 0; i < order->n_changes; i++)
+		stay &= stays(x, order, order->changes[i].code);
+	for (uint32_t i = 0; i < order->n_callbacks; i++)
+		stay &= stays(x, order, order->callbacks[i].address);
+	return stay ? 0
+	            : hp_err_set(err, HOTPATCH_EINVAL,
+	                         "code of patch '%s' lies in a region that the request does not name, and which would "
+	                         "go with the connection",
+	                         order->name);
 }
 
 static int find_replaced(const struct hp_exchange *x, struct hp_order *order, struct hp_err *err)

@@ -313,6 +313,22 @@ static int protect(uintptr_t low, uintptr_t high, uint32_t flags, struct hp_err 
 	return 0;
 }
 
+/* Another code may have been at these addresses before. Where the kernel has no barrier all threads are asked, which
+ * only one may do at a time. */
+static int make_seen(struct hp_err *err)
+{
+	struct hp_session session;
+	if (hp_text_barrier())
+		return 0;
+	int error = hp_session_begin(&session, NULL, __builtin_frame_address(0));
+	if (!error)
+		error = hp_barrier_code(&session.err);
+	if (error)
+		*err = session.err;
+	hp_session_close(&session);
+	return error;
+}
+
 int hp_region_seal_handle(struct hp_exchange *x)
 {
 	struct hp_linked linked = {0};
@@ -335,8 +351,8 @@ int hp_region_seal_handle(struct hp_exchange *x)
 	}
 	if (!error)
 		error = protect(end, region->address + region->size, 0, &x->err);
-	if (!error) /* another code may have been at these addresses before */
-		error = hp_barrier_code(&x->err);
+	if (!error)
+		error = make_seen(&x->err);
 	region->sealed = true; /* after a failure nothing but releasing it is left */
 	region->linked = linked;
 	if (error)

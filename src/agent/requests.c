@@ -1,13 +1,11 @@
 #include "agent/requests.h"
 
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "arch/arch.h"
 #include "base/mapped.h"
+#include "base/report.h"
 #include "code/text.h"
 #include "live/linked.h"
 
@@ -111,24 +109,12 @@ static int handle_read(struct hp_exchange *x)
 
 /* -- Threads in the way ------------------------------------------------------------------------------------------ */
 
-static void thread_name(int tid, char *name, size_t size)
-{
-	char path[64];
-	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", tid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd >= 0 ? read(fd, name, size - 1) : 0;
-	if (fd >= 0)
-		close(fd);
-	name[got > 0 ? got : 0] = 0;
-	name[strcspn(name, "\n")] = 0;
-}
-
 uint32_t hp_request_put_blockers(struct hp_wire *wire, const struct hp_outcome *outcome, const char *function)
 {
 	for (size_t i = 0; i < outcome->n_obstacles; i++) {
 		const struct hp_obstacle *obstacle = &outcome->obstacles[i];
 		char name[32];
-		thread_name(obstacle->tid, name, sizeof(name));
+		hp_report_thread_name(obstacle->tid, name, sizeof(name));
 		hp_put(wire, (uint64_t)obstacle->tid, 4);
 		hp_put(wire, obstacle->is_self, 1);
 		hp_put_str(wire, name);

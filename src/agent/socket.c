@@ -162,5 +162,6 @@ int hp_socket_accept(int listener)
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == geteuid() || peer.uid == 0))
 		return fd;
 	close(fd);
+	errno = EACCES;
 	return -1;
 }

@@ -18,7 +18,7 @@
 /* A socket that listens, not blocking; path of `size` bytes. `given`: "" for the above. */
 int hp_socket_listen(const char *given, char *ret_path, size_t size, int *ret_fd, struct hp_err *err) HP_MUST_CHECK;
 
-/* The next client, or -1: none, or one that may not come in. */
+/* The next client, or -1 with errno: EACCES for one that may not come in. */
 int hp_socket_accept(int listener);
 
 #endif

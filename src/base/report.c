@@ -97,7 +97,7 @@ const char *hotpatch_code_name(int code)
 	}
 }
 
-static void thread_name(int tid, char *name, size_t size)
+void hp_report_thread_name(int tid, char *name, size_t size)
 {
 	char path[64];
 	snprintf(path, sizeof(path), "/proc/self/task/%d/comm", tid);
@@ -138,7 +138,7 @@ static void add_blocker(struct report *report, const struct hp_obstacle *obstacl
 	size_t i = report->error.n_blockers++;
 	struct frames *details = &report->details[i];
 	if (obstacle->tid)
-		thread_name(obstacle->tid, details->name, sizeof(details->name));
+		hp_report_thread_name(obstacle->tid, details->name, sizeof(details->name));
 	snprintf(details->function, sizeof(details->function), "%s", obstacle->function);
 	snprintf(details->reason, sizeof(details->reason), "%s", obstacle->reason);
 	name_frames(obstacle, details);

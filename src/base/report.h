@@ -20,6 +20,9 @@ struct hp_obstacle {
 	size_t n_frames;
 };
 
+/* Of a thread of this process, as the kernel has it; "" where it is gone. */
+void hp_report_thread_name(int tid, char *name, size_t size);
+
 /* Makes room for this thread's report; false where there is no memory for it. Then nothing must be begun of which there
  * would be more to say than that nothing was changed. */
 bool hp_report_ready(void);

@@ -133,13 +133,20 @@ static void take_back(struct job *job, size_t i)
 	struct hp_remote_result result = {0};
 	struct hp_err err = {0};
 
-	if (hp_remote_revert(target->remote, &request, &result, &err) < 0) {
-		hp_target_fail(job->output, target, &err, &result,
-		               "the patch stays in force here, although it could not be applied everywhere");
-	} else {
+	int r = hp_remote_revert(target->remote, &request, &result, &err);
+	bool in_progress = r == HOTPATCH_EINPROGRESS && result.live;
+
+	if (r == 0 || in_progress) {
 		hp_err_set(&err, HOTPATCH_EREFUSED, "'%s' was reverted, because it could not be applied everywhere",
 		           job->file->name);
-		hp_target_fail(job->output, target, &err, NULL, "everything is as before; the process runs on");
+		hp_target_fail(job->output, target, &err, &result,
+		               in_progress ? "new calls are as before; calls that were under way still run its code:"
+		                           : "everything is as before; the process runs on");
+	} else if (hp_remote_is_broken(target->remote)) {
+		hp_target_fail(job->output, target, &err, &result, hp_target_truth(target));
+	} else {
+		hp_target_fail(job->output, target, &err, &result,
+		               "the patch stays in force here, although it could not be applied everywhere");
 	}
 	hp_remote_result_free(&result);
 }

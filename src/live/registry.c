@@ -4,7 +4,8 @@
 
 /* Readers go without a lock: a table is published whole, and an outgrown one is kept for those still in it. */
 struct table {
-	size_t size, used; /* size: a power of two, at least twice used */
+	size_t size; /* a power of two, at least twice used */
+	_Atomic size_t used;
 	_Atomic(struct hp_site *) v[];
 };
 
@@ -64,17 +65,32 @@ static int compare(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
+/* As they lie: an answer is worth more than its order. */
+static int each_unordered(const struct table *table, int (*each)(struct hp_site *site, void *arg), void *arg)
+{
+	int result = 0;
+	for (size_t i = 0; i < table->size && result == 0; i++) {
+		struct hp_site *site = atomic_load(&table->v[i]);
+		result = site ? each(site, arg) : 0;
+	}
+	return result;
+}
+
 int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg)
 {
 	struct table *table = atomic_load(&registry);
-	struct hp_site **sites = table ? calloc(table->used + 1, sizeof(struct hp_site *)) : NULL;
+	if (!table)
+		return 0;
+	size_t room = table->used + 1; /* more may come meanwhile, which are not waited for */
+	struct hp_site **sites = calloc(room, sizeof(struct hp_site *));
+	if (!sites)
+		return each_unordered(table, each, arg);
 	size_t n = 0;
 	int result = 0;
-	for (size_t i = 0; sites && i < table->size; i++)
+	for (size_t i = 0; i < table->size && n < room; i++)
 		if (atomic_load(&table->v[i]))
 			sites[n++] = atomic_load(&table->v[i]);
-	if (sites)
-		qsort(sites, n, sizeof(struct hp_site *), compare);
+	qsort(sites, n, sizeof(struct hp_site *), compare);
 	for (size_t i = 0; i < n && result == 0; i++)
 		result = each(sites[i], arg);
 	free(sites);

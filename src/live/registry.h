@@ -7,7 +7,8 @@
 /* The site at entry if there is one. Async-signal-safe. */
 struct hp_site *hp_site_at(uintptr_t entry);
 
-/* Calls each for every site, in order of entry. */
+/* Calls each for every site there is when it begins, in order of entry if there is memory for that, until it returns
+ * something else than 0. */
 int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg);
 
 /* Makes room for one more, so that adding it cannot fail. One caller at a time. */

@@ -194,7 +194,7 @@ enum hp_look hp_suspended_look(struct hp_suspended *s, struct hp_threads *thread
                                uint64_t stall, uint64_t deadline)
 {
 	uint64_t now = hp_now();
-	struct hp_patience patience = {.deadline = deadline - now < stall ? deadline : now + stall, .still = true};
+	struct hp_patience patience = {.deadline = now + stall < deadline ? now + stall : deadline, .still = true};
 	if (!s->again)
 		return doubt(s, "a stack that was announced just now");
 	s->threads = threads;

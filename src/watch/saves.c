@@ -150,9 +150,9 @@ int hp_saves_add(struct hp_saves *saves, const char *path, struct hp_err *err)
 		saves->files = files;
 	if (r == 0)
 		r = folder_of(saves, path, &file.folder, err);
-	if (r == 0 && file.place)
+	if (r == 0 && file.place) /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the list has them from below on */
 		r = folder_of(saves, file.place, &file.place_folder, err);
-	if (r < 0) {
+	if (r) {
 		free(file.path);
 		free(file.place);
 		return r;

@@ -168,7 +168,8 @@ static void free_unit(struct hp_source *unit)
 static int add_unit(struct hp_units *units, const struct hp_compile *compile, bool is_new, struct hp_source **ret,
                     struct hp_err *err)
 {
-	struct hp_source *unit = calloc(1, sizeof(*unit)), **v = hp_array_grow(units->v, units->n, sizeof(*v));
+	struct hp_source *unit = calloc(1, sizeof(*unit)),
+			 **v = hp_array_grow(units->v, units->n, sizeof(struct hp_source *));
 
 	if (v)
 		units->v = v;
@@ -209,7 +210,7 @@ static int list_entries(struct hp_units *units, const struct hp_compdb *db, bool
 		struct hp_source *unit = find_unit(units, db->items[i].path);
 		if (!unit)
 			r = add_unit(units, &db->items[i], !is_first, &unit, err);
-		if (r == 0)
+		if (r == 0) /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there is one by now */
 			unit->listed = &db->items[i];
 	}
 	return r;
@@ -219,7 +220,7 @@ static int take_db(struct hp_units *units, struct hp_compdb *db, size_t *ret_cha
 {
 	size_t n_before = units->n;
 	bool is_first = units->n_dbs == 0;
-	struct hp_compdb **dbs = hp_array_grow(units->dbs, units->n_dbs, sizeof(*dbs));
+	struct hp_compdb **dbs = hp_array_grow(units->dbs, units->n_dbs, sizeof(struct hp_compdb *));
 
 	if (!dbs) {
 		hp_compdb_free(db);

@@ -217,7 +217,7 @@ static int catch_signals(struct watch *w)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCONT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigprocmask(SIG_BLOCK, &set, NULL); /* NOLINT(concurrency-mt-unsafe): there is one thread */
 	signal(SIGPIPE, SIG_IGN);
 	w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return w->signals < 0 ? hp_err_system(w->err, HOTPATCH_ESYSTEM, errno, "cannot receive signals") : 0;

@@ -26,8 +26,10 @@ static int set_environment(const char *library)
 
 	if (asprintf(&list, "%s%s%s", library, others && *others ? ":" : "", others ? others : "") < 0)
 		return -1;
-	int r = setenv("LD_PRELOAD", list, 1) | setenv("HOTPATCH_PRELOAD", library, 1) |
-	        setenv("HOTPATCH_SERVE", "1", 1);
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the child has one thread */
+	int r = setenv("LD_PRELOAD", list, 1) | setenv("HOTPATCH_PRELOAD", library, 1);
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the child has one thread */
+	r |= setenv("HOTPATCH_SERVE", "1", 1);
 	free(list);
 	return r;
 }
@@ -39,7 +41,7 @@ static void become(char **words, const char *library, bool keeps_input, int fail
 	int null = keeps_input ? -1 : open("/dev/null", O_RDONLY), number;
 
 	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	sigprocmask(SIG_SETMASK, &none, NULL); /* NOLINT(concurrency-mt-unsafe): the child has one thread */
 	signal(SIGPIPE, SIG_DFL);
 	if (set_environment(library) == 0 && (keeps_input || dup2(null, STDIN_FILENO) >= 0))
 		execvp(words[0], words);
