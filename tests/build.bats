@@ -3,7 +3,8 @@
 # systems write them.
 #
 # Seen to fail: with launchers not left out of commands, without the view (a changed header of "../include" is not found),
-# with status 0 where nothing differs.
+# with status 0 where nothing differs, with signals not waited for (the folder stays), without a
+# deadline (the compiler runs on), with the compiler alone ended (its child runs on).
 
 bats_require_minimum_version 1.5.0
 
@@ -229,6 +230,60 @@ field() {
 	TMPDIR=$work/tmp run "$hotpatch" build -C out src/serve.c
 	[ "$status" -eq 1 ]
 	[ -z "$(ls -A tmp)" ]
+}
+
+# slow_compiler SECONDS: a compiler in front of the real one that takes its time, and has a child of its own.
+slow_compiler() {
+	mkdir -p bin
+	printf '#!/bin/sh\nsleep %s &\necho $! >>"%s/children"\nwait\nexec cc "$@"\n' "$1" "$work" >bin/slow-cc
+	chmod +x bin/slow-cc
+	sed -i "s@ccache cc@$work/bin/slow-cc@" out/compile_commands.json
+	sed -i 's/return LIMIT;/return LIMIT + 1;/' src/serve.c
+	mkdir tmp
+}
+
+# gone: the compilers' children have ended, or will have in a moment; nobody may have asked how.
+gone() {
+	local child i
+	while read -r child; do
+		for ((i = 0; i < 100; i++)); do
+			[[ $(awk '{ print $3 }' "/proc/$child/stat" 2>/dev/null) == [A-Y] ]] || continue 2
+			sleep 0.02
+		done
+		echo "$child runs on"
+		return 1
+	done <children
+}
+
+@test "a signal ends the compilers, and leaves nothing behind" {
+	slow_compiler 60
+	for signal in INT TERM HUP; do
+		rm -f children
+		env --default-signal=INT TMPDIR="$work/tmp" "$hotpatch" build -C out src/serve.c >said 2>&1 3>&- &
+		local pid=$! status=0 i
+		for ((i = 0; i < 500; i++)); do
+			[[ $(cat children 2>/dev/null | wc -l) -ge 3 ]] && break
+			sleep 0.02
+		done
+		[[ -n $(ls tmp) ]]
+		kill -$signal $pid
+		wait $pid || status=$?
+		cat said
+		[[ $status -eq $((128 + $(kill -l $signal))) ]]
+		[[ -z $(ls tmp) ]]
+		gone
+		grep -q "was ended, since this command is to end; no patch file was written" said
+	done
+}
+
+@test "a compiler that never ends is ended, and named" {
+	slow_compiler 60
+	HOTPATCH_COMPILE_TIMEOUT=1 TMPDIR=$work/tmp run "$hotpatch" build -C out src/serve.c
+	echo "$output"
+	[ "$status" -eq 1 ]
+	[[ $output == *"bin/slow-cc' has not ended within 1 s and was ended: HOTPATCH_COMPILE_TIMEOUT"* ]]
+	[[ -z $(ls tmp) ]]
+	gone
 }
 
 @test "old and new code side by side" {

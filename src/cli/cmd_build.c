@@ -443,6 +443,7 @@ static void end_build(struct build *b)
 static int run(const struct hp_command *command, int argc, char **argv)
 {
 	struct build b = {.strip = 1};
+	sigset_t ends = hp_program_signals(), before;
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&b.output, command);
@@ -452,10 +453,13 @@ static int run(const struct hp_command *command, int argc, char **argv)
 			return hp_output_end(&b.output, status);
 		}
 	status = check_usage(command, &b, argc - optind);
+	/* What would end us does so when the temporary folder has gone: compilers that run are ended for it. */
+	sigprocmask(SIG_BLOCK, &ends, &before);
 	if (status == HP_EXIT_DONE)
 		status = run_build(&b, argv + optind);
 	else
 		b.output.json = false;
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	status = hp_output_end(&b.output, status);
 	end_build(&b);
 	return status;

@@ -2,12 +2,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "types/array.h"
@@ -282,8 +286,9 @@ static char **make_environment(void)
 	return made;
 }
 
-/* With standard output in `output`, -1: standard error; with standard error too, where it is to be heard. Who is heard
- * begins a process group, and has every signal as a new process has it. */
+/* In a group of its own, so that it can be ended with all that it starts, and with signals as they were before ours
+ * were blocked. Standard output goes to `output`, -1: to standard error; standard error with it, where it is to be
+ * heard. */
 static int spawn(char *const *words, const char *folder, int output, bool is_heard, pid_t *ret_pid)
 {
 	posix_spawn_file_actions_t actions;
@@ -296,12 +301,10 @@ static int spawn(char *const *words, const char *folder, int output, bool is_hea
 		free(environment);
 		return number;
 	}
+	sigemptyset(&none);
 	posix_spawnattr_init(&attributes);
-	if (is_heard) {
-		sigemptyset(&none);
-		posix_spawnattr_setsigmask(&attributes, &none);
-		posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
-	}
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+	posix_spawnattr_setsigmask(&attributes, &none);
 	number = posix_spawn_file_actions_adddup2(&actions, output >= 0 ? output : STDERR_FILENO, STDOUT_FILENO);
 	if (!number && is_heard)
 		number = posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
@@ -344,28 +347,110 @@ int hp_program_wait(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* -- Not for ever ---------------------------------------------------------------------------------------------- */
+
+struct patience {
+	const char *program;
+	unsigned seconds;
+	struct timespec until;
+	int signals; /* readable when one of those that end us is pending; -1 */
+	struct hp_err *err;
+};
+
+sigset_t hp_program_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	return set;
+}
+
+static struct patience patience_begin(const char *program, struct hp_err *err)
+{
+	const char *given = getenv("HOTPATCH_COMPILE_TIMEOUT");
+	int seconds = given ? atoi(given) : 0;
+	struct patience p = {.program = program, .seconds = seconds > 0 ? (unsigned)seconds : 600, .err = err};
+	sigset_t set = hp_program_signals();
+
+	clock_gettime(CLOCK_MONOTONIC, &p.until);
+	p.until.tv_sec += p.seconds;
+	p.signals = signalfd(-1, &set, SFD_CLOEXEC);
+	return p;
+}
+
+/* 0: there is something at fd. Else what to say. */
+static int wait_at(const struct patience *p, int fd)
+{
+	struct pollfd fds[] = {{fd, POLLIN, 0}, {p->signals, POLLIN, 0}};
+	struct timespec now;
+	int n;
+
+	do {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		int64_t left = (p->until.tv_sec - now.tv_sec) * 1000 + (p->until.tv_nsec - now.tv_nsec) / 1000000;
+		n = poll(fds, 2, left > 0 ? (int)left : 0);
+	} while (n < 0 && errno == EINTR);
+	if (n > 0 && fds[1].revents & POLLIN)
+		return hp_err_set(p->err, HOTPATCH_EBUILD, "'%s' was ended, since this command is to end", p->program);
+	if (n > 0)
+		return 0;
+	return hp_err_set(p->err, HOTPATCH_EBUILD,
+	                  "'%s' has not ended within %u s and was ended: HOTPATCH_COMPILE_TIMEOUT in the environment "
+	                  "gives it more",
+	                  p->program, p->seconds);
+}
+
+static int end_program(struct patience *p, pid_t pid, int r, int *ret_status)
+{
+	int fd = r == 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+
+	if (fd >= 0) {
+		r = wait_at(p, fd);
+		close(fd);
+	}
+	if (r < 0)
+		kill(-pid, SIGKILL);
+	*ret_status = hp_program_wait(pid);
+	if (p->signals >= 0)
+		close(p->signals);
+	return r;
+}
+
+int hp_program_end(pid_t pid, const char *program, int *ret_status, struct hp_err *err)
+{
+	struct patience p = patience_begin(program, err);
+	return end_program(&p, pid, 0, ret_status);
+}
+
 /* All that comes out of fd. */
-static char *read_all(int fd)
+static int read_all(const struct patience *p, int fd, char **ret_text)
 {
 	char *text = NULL, buffer[4096];
 	size_t size;
 	FILE *to = open_memstream(&text, &size);
-	ssize_t n;
+	ssize_t n = 0;
+	int r;
 
 	if (!to)
-		return NULL;
-	while ((n = read(fd, buffer, sizeof(buffer))) > 0 || (n < 0 && errno == EINTR))
+		return hp_err_set(p->err, HOTPATCH_ENOMEM, "no memory for what '%s' says", p->program);
+	while ((r = wait_at(p, fd)) == 0 && ((n = read(fd, buffer, sizeof(buffer))) > 0 || (n < 0 && errno == EINTR)))
 		if (n > 0)
 			fwrite(buffer, 1, (size_t)n, to);
-	if (fclose(to) == 0 && n == 0)
-		return text;
-	free(text);
-	return NULL;
+	if ((fclose(to) != 0 || n < 0) && r == 0)
+		r = hp_err_set(p->err, HOTPATCH_ENOMEM, "no memory for what '%s' says", p->program);
+	if (r == 0)
+		*ret_text = text;
+	else
+		free(text);
+	return r;
 }
 
 int hp_program_run(char *const *words, const char *folder, char **ret_output, int *ret_status, struct hp_err *err)
 {
-	int ends[2] = {-1, -1}, number;
+	int ends[2] = {-1, -1}, number, r = 0;
 	char *output = NULL;
 	pid_t pid;
 
@@ -374,16 +459,19 @@ int hp_program_run(char *const *words, const char *folder, char **ret_output, in
 	number = spawn(words, folder, ends[1], false, &pid);
 	if (ends[1] >= 0)
 		close(ends[1]);
-	if (!number && ret_output)
-		output = read_all(ends[0]);
+	if (!number) {
+		struct patience p = patience_begin(words[0], err);
+		if (ret_output)
+			r = read_all(&p, ends[0], &output);
+		r = end_program(&p, pid, r, ret_status);
+	}
 	if (ends[0] >= 0)
 		close(ends[0]);
 	if (number)
 		return cannot_run(words[0], folder, number, err);
-	*ret_status = hp_program_wait(pid);
-	if (ret_output && !output)
-		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for what '%s' says", words[0]);
-	if (ret_output)
+	if (r == 0 && ret_output)
 		*ret_output = output;
-	return 0;
+	else
+		free(output);
+	return r;
 }

@@ -8,6 +8,7 @@
 #ifndef HP_MAKE_COMMAND_H
 #define HP_MAKE_COMMAND_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -51,5 +52,11 @@ int hp_program_wait(pid_t pid);
 /* The same, with all it writes in `heard`, and as the first of a process group. */
 int hp_program_start_heard(char *const *words, const char *folder, int heard, pid_t *ret_pid,
                            struct hp_err *err) HP_MUST_CHECK;
+
+/* The second step with patience for HOTPATCH_COMPILE_TIMEOUT (of the environment) seconds, 600 without it.
+ * HOTPATCH_EBUILD where the program was ended, with all that it had started: for that, or because one of
+ * hp_program_signals is pending, which who wants to clean up has blocked. hp_program_run has the same patience. */
+int hp_program_end(pid_t pid, const char *program, int *ret_status, struct hp_err *err) HP_MUST_CHECK;
+sigset_t hp_program_signals(void);
 
 #endif

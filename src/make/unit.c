@@ -111,7 +111,13 @@ static int start(const struct hp_compile *compile, const struct hp_workspace *wo
 static int finish(const struct hp_compile *compile, struct job *jobs, size_t n, int r, struct hp_err *err)
 {
 	for (size_t i = 0; i < n; i++) {
-		int status = jobs[i].pid > 0 ? hp_program_wait(jobs[i].pid) : 0;
+		struct hp_err ignored;
+		int status = 0;
+		int ended = jobs[i].pid > 0
+		                    ? hp_program_end(jobs[i].pid, compile->words[0], &status, r < 0 ? &ignored : err)
+		                    : 0;
+		if (ended < 0 && r == 0)
+			r = ended;
 		if (!status || r < 0)
 			continue;
 		r = hp_err_set(err, HOTPATCH_EBUILD, "'%s' could not be compiled as it %s: '%s' ended with status %d",
