@@ -95,6 +95,8 @@ for file in include/hotpatch.h lib/libhotpatch.so.0 lib/libhotpatch.so lib/libho
 	[[ -e $prefix/$file ]] || fail "PREFIX/$file is missing"
 	[[ -e $work/stage$prefix/$file ]] || fail "DESTDIR PREFIX/$file is missing"
 done
+[[ ! -e $prefix/bin/hotpatch || -e $prefix/share/bash-completion/completions/hotpatch ]] ||
+	fail "the completion for bash is missing"
 for page in doc/man/*.3; do
 	[[ -e $prefix/share/man/man3/$(basename "$page") ]] || fail "$(basename "$page") is not installed"
 done
