@@ -1,8 +1,7 @@
 #!/usr/bin/env bats
 # completion.bats - what bash completes of a command line of hotpatch.
 #
-# Seen to fail: with short options not told from long ones (--children of run), with files of any kind offered for a patch,
-# with the command's own name not taken from the line (any other hotpatch in PATH answers).
+# Seen to fail: with short options not told from long ones (--children of run), with files of any kind offered for a patch.
 
 setup() {
 	hotpatch=$HP_BUILD_ROOT/src/hotpatch

@@ -2,7 +2,8 @@
 # patches.bats - patches in running processes: how they stack, who is in the way, and what is refused.
 #
 # Seen to fail: with old code not compared, with --all-or-none committing as it goes, with names left out for debuggers,
-# with the truth not told of a request that was not answered.
+# with the truth not told of a request that was not answered, without unwind tables for debuggers (frames above new code are
+# '??').
 
 load e2e/helpers
 
@@ -235,4 +236,44 @@ flip() {
 	run gdb -q -batch -p "$pid" -ex "info symbol $body"
 	[[ $output == *"shop_ops in section"* ]]
 	expect ops 3 '19 square'
+}
+
+# in_debugger COMMAND...: what gdb says, attached to $pid.
+in_debugger() {
+	local command arguments=()
+	for command; do arguments+=(-ex "$command"); done
+	run timeout 60 gdb -q -batch -iex "set auto-load no" -iex "set debuginfod enabled off" -p "$pid" "${arguments[@]}"
+	echo "$output"
+}
+
+# lines_in CC OPT CODE: a thread in new code is shown with function, file, line and argument; lines have addresses in it.
+lines_in() {
+	command -v gdb >/dev/null || skip "gdb is not installed"
+	build "$1" "$2" "$3"
+	patch fix shop >/dev/null
+	start
+	"$hotpatch" apply "$shop/fix.hp" "$pid"
+	echo "wait 3000" >&"${asks[0]}"
+	sleep 0.3
+	local line body
+	line=$(grep -n 'usleep((useconds_t)n' "$e2e/shop.c" | cut -d: -f1)
+	in_debugger "bt" "frame function shop_wait" "up" "info frame"
+	[[ $output == *" in shop_wait (n=3000) at "*"shop.c:$line"*" in main () at "*"main.c:"* ]]
+	[[ $output != *"??"* ]]
+	read -r -t 20 -u "${answers[0]}" answer
+	[[ $answer = -3000 ]]
+	body=$("$hotpatch" list "$pid" --json | grep -A8 '"function": "shop_many"' | sed -n 's/.*"body": \([0-9]*\).*/\1/p' | head -1)
+	line=$(grep -n 'static int before = 3;' "$e2e/shop.c" | cut -d: -f1)
+	in_debugger "info line *$body" "info symbol $body" "break shop.c:$((line + 1))" "info breakpoints"
+	[[ $output == *"Line "*" of \""*"shop.c\""*"starts at address"*"<shop_many"* ]]
+	[[ $output == *"shop_many in section"* ]]
+	[[ $output == *"shop.c:$((line + 1))"* || $output == *"shop.c, line $((line + 1))."* ]]
+	expect many 1 902
+}
+
+@test "a debugger shows new code with its lines: gcc -O0" { lines_in gcc O0 pie; }
+@test "a debugger shows new code with its lines: gcc -O2" { lines_in gcc O2 pie; }
+@test "a debugger shows new code with its lines: clang -O0" {
+	command -v clang >/dev/null || skip "clang is not installed"
+	lines_in clang O0 pie
 }

@@ -78,13 +78,29 @@ static int add_debug(struct builder *b, uint32_t i, struct hp_err *err)
 	return hp_relocate_section(b->linking, i, b->bytes + at, err);
 }
 
+/* Unwind tables lie in memory as well, but debuggers read them here. Without an address only their size is wanted: what
+ * they refer to may be out of reach of none. */
+static int add_frames(struct builder *b, uint32_t i, struct hp_err *err)
+{
+	const struct hp_patch_section *section = &b->file->sections[i];
+	size_t at = append(b, section->bytes, section->size, 8);
+
+	add_in_memory(b, i);
+	b->headers[b->section_index[i]].sh_type = SHT_PROGBITS;
+	b->headers[b->section_index[i]].sh_offset = at;
+	return b->failed || !b->linking->base ? 0 : hp_relocate_section(b->linking, i, b->bytes + at, err);
+}
+
 static int add_sections(struct builder *b, struct hp_err *err)
 {
 	int r = 0;
 
 	b->n_headers = 1;
 	for (uint32_t i = 1; i < b->file->n_sections && r == 0; i++) {
-		if (b->linking->layout->sections[i].zone != HP_ZONE_NONE)
+		bool is_in_memory = b->linking->layout->sections[i].zone != HP_ZONE_NONE;
+		if (is_in_memory && strcmp(b->file->sections[i].name, ".eh_frame") == 0)
+			r = add_frames(b, i, err);
+		else if (is_in_memory)
 			add_in_memory(b, i);
 		else if (is_debug(&b->file->sections[i]))
 			r = add_debug(b, i, err);
