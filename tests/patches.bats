@@ -3,7 +3,7 @@
 #
 # Seen to fail: with old code not compared, with --all-or-none committing as it goes, with names left out for debuggers,
 # with the truth not told of a request that was not answered, without unwind tables for debuggers (frames above new code are
-# '??').
+# '??'), with versions not read (the stripped program gets the newer function).
 
 load e2e/helpers
 
@@ -236,6 +236,31 @@ flip() {
 	run gdb -q -batch -p "$pid" -ex "info symbol $body"
 	[[ $output == *"shop_ops in section"* ]]
 	expect ops 3 '19 square'
+}
+
+@test "a stripped program keeps the version of a function that it was linked with" {
+	shop=$BATS_TEST_TMPDIR
+	cd "$shop" || return 1
+	local flags="-std=gnu11 -g -O2 -fPIC -fno-optimize-sibling-calls -fpatchable-function-entry=8,6 -ffunction-sections"
+	echo 'V1 { global: it; local: *; };' >one.map
+	echo 'V1 { global: it; local: *; }; V2 { global: it; } V1;' >two.map
+	echo 'int it(int n) { return n + 100; }' >one.c
+	echo 'int it_1(int n) { return n + 100; } int it_2(int n) { return n + 200; }
+		__asm__(".symver it_1, it@V1"); __asm__(".symver it_2, it@@V2");' >two.c
+	echo 'int it(int n); int ask(int n) { return it(n) + (NEW ? 1000 : 0); }' >ask.c
+	echo '#include <stdio.h>
+		int ask(int n);
+		int main(void) { char line[100]; while (fgets(line, 100, stdin)) printf("%d\n", ask(1)), fflush(stdout); }' >main.c
+	cc $flags -shared -Wl,--version-script=one.map one.c -o libit.so
+	cc $flags -DNEW=0 -c ask.c -o old.o
+	cc $flags -DNEW=1 -c ask.c -o new.o
+	cc $flags -rdynamic -s main.c old.o -o shop -L. -lit -Wl,-rpath,"$shop"
+	cc $flags -shared -Wl,--version-script=two.map two.c -o libit.so
+	"$hotpatch" build --old old.o --new new.o -n it -o it.hp
+	start
+	expect ask "" 101
+	"$hotpatch" apply it.hp "$pid"
+	expect ask "" 1101
 }
 
 # in_debugger COMMAND...: what gdb says, attached to $pid.

@@ -66,6 +66,7 @@ struct reader {
 	struct hp_names *names;
 	const struct hp_image *image;
 	Elf_Data *symbols, *strings;
+	Elf_Data *numbers; /* .gnu.version: of each symbol of .dynsym; NULL: versions stand in the names, or nowhere */
 	struct wanted wanted;
 	size_t used; /* of names->strings */
 };
@@ -92,10 +93,69 @@ static size_t name_length(const char *name)
 	return at ? (size_t)(at - name) : strlen(name);
 }
 
-static void add_name(struct reader *reader, const GElf_Sym *sym, const char *name, size_t length, const char *unit)
+/* -- Versions of .dynsym (LSB Core, "Symbol Versioning") -------------------------------------------------------- */
+
+/* Among those that the image needs of others; NULL. */
+static const char *find_needed(const struct reader *reader, Elf_Data *data, unsigned number)
+{
+	GElf_Verneed need;
+	GElf_Vernaux aux;
+
+	for (size_t at = 0; at < data->d_size && gelf_getverneed(data, (int)at, &need); at += need.vn_next) {
+		size_t aux_at = at + need.vn_aux;
+		for (unsigned i = 0; i < need.vn_cnt && aux_at < data->d_size; i++, aux_at += aux.vna_next) {
+			if (!gelf_getvernaux(data, (int)aux_at, &aux))
+				return NULL;
+			if ((aux.vna_other & 0x7fffU) == number)
+				return string_at(reader, aux.vna_name);
+		}
+		if (!need.vn_next)
+			return NULL;
+	}
+	return NULL;
+}
+
+/* Among those that it defines; the first name of one is its own. */
+static const char *find_defined(const struct reader *reader, Elf_Data *data, unsigned number)
+{
+	GElf_Verdef definition;
+	GElf_Verdaux aux;
+
+	for (size_t at = 0; at < data->d_size && gelf_getverdef(data, (int)at, &definition); at += definition.vd_next) {
+		if ((definition.vd_ndx & 0x7fffU) == number)
+			return gelf_getverdaux(data, (int)(at + definition.vd_aux), &aux)
+			               ? string_at(reader, aux.vda_name)
+			               : NULL;
+		if (!definition.vd_next)
+			return NULL;
+	}
+	return NULL;
+}
+
+static const char *version_at(const struct reader *reader, size_t index)
+{
+	const struct hp_section *needed = hp_image_section_of_type(reader->image, SHT_GNU_verneed);
+	const struct hp_section *defined = hp_image_section_of_type(reader->image, SHT_GNU_verdef);
+	Elf_Data *need = needed ? hp_section_data(needed) : NULL, *define = defined ? hp_section_data(defined) : NULL;
+	GElf_Versym number = 0;
+	const char *version = NULL;
+
+	if (!reader->numbers || !gelf_getversym(reader->numbers, (int)index, &number) || (number & 0x7fffU) < 2)
+		return ""; /* local, or global without a version */
+	if (need)
+		version = find_needed(reader, need, number & 0x7fffU);
+	if (!version && define)
+		version = find_defined(reader, define, number & 0x7fffU);
+	return version ? version : "";
+}
+
+/* -- The table --------------------------------------------------------------------------------------------------- */
+
+static void add_name(struct reader *reader, const GElf_Sym *sym, size_t index, const char *name, size_t length,
+                     const char *unit)
 {
 	bool is_local = GELF_ST_BIND(sym->st_info) == STB_LOCAL;
-	const char *version = name + length + strspn(name + length, "@");
+	const char *version = name[length] ? name + length + strspn(name + length, "@") : version_at(reader, index);
 
 	reader->names->v[reader->names->n++] = (struct hp_name){
 		.name = keep_string(reader, name, length),
@@ -127,7 +187,7 @@ static int make_room(struct reader *reader, size_t count, struct hp_err *err)
 		if (GELF_ST_TYPE(sym.st_info) == STT_FILE)
 			room += strlen(name) + 1;
 		else if (is_interesting(reader, &sym, name, name_length(name))) {
-			room += strlen(name) + 2;
+			room += strlen(name) + 2 + strlen(version_at(reader, i));
 			kept++;
 		}
 	}
@@ -150,7 +210,7 @@ static void add_names(struct reader *reader, size_t count)
 			unit = keep_string(reader, name, strlen(name));
 			reader->names->n_groups++;
 		} else if (is_interesting(reader, &sym, name, length)) {
-			add_name(reader, &sym, name, length, unit);
+			add_name(reader, &sym, i, name, length, unit);
 		}
 	}
 }
@@ -173,6 +233,9 @@ static int read_table(struct reader *reader, const struct hp_section *table, str
 	    ((const char *)reader->strings->d_buf)[reader->strings->d_size - 1])
 		return hp_err_set(err, HOTPATCH_ENOTELF,
 		                  "'%s' is damaged or cut short: its symbol table cannot be read", reader->image->name);
+	const struct hp_section *numbers =
+		table->header.sh_type == SHT_DYNSYM ? hp_image_section_of_type(reader->image, SHT_GNU_versym) : NULL;
+	reader->numbers = numbers ? hp_section_data(numbers) : NULL;
 	size_t count = reader->symbols->d_size / sizeof(Elf64_Sym);
 	int r = make_room(reader, count, err);
 	if (r < 0)
