@@ -145,7 +145,7 @@ static void link_object(struct linked *linked, const char *path)
 	linked->symbols = calloc(linked->file->n_symbols, sizeof(*linked->symbols));
 	for (size_t i = 1; i < linked->file->n_symbols; i++)
 		linked->symbols[i] = resolve(linked->file->symbols[i].name, linked->given);
-	linked->linking = (struct hp_linking){linked->layout, (uintptr_t)linked->given + PAGE, linked->symbols};
+	linked->linking = (struct hp_linking){linked->layout, (uintptr_t)linked->given + PAGE, linked->symbols, 0};
 	region_low = linked->linking.base;
 	region_high = region_low + linked->layout->size;
 	if (hp_relocate(&linked->linking, (uint8_t *)linked->linking.base, &err) != 0)
@@ -317,7 +317,7 @@ static int small_link(struct small *small, uint64_t base)
 	int r = hp_layout_make(&small->file, PAGE, &layout, &small->err);
 
 	if (r == 0) {
-		struct hp_linking linking = {layout, base, small->resolved};
+		struct hp_linking linking = {layout, base, small->resolved, 0};
 		assert_true(layout->size <= sizeof(small->bytes));
 		r = hp_relocate(&linking, small->bytes, &small->err);
 	}

@@ -46,6 +46,7 @@ static int handle_hello(struct hp_exchange *x)
 	hp_put(x->out, (uint64_t)sysconf(_SC_PAGESIZE), 4);
 	hp_put(x->out, (hp_mapped_is_static() ? 1 : 0) | (x->agent->by_run ? 4 : 0), 4);
 	hp_put(x->out, x->agent->started, 8);
+	hp_put(x->out, hp_mapped_is_static() ? 0 : hp_arch_tls_code(), 8);
 	return 0;
 }
 

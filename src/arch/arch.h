@@ -225,6 +225,9 @@ void hp_arch_regs_from_gate(const struct hp_gate_frame *frame, uintptr_t address
 void hp_arch_regs_save(struct hp_saved_regs *ret_saved);
 void hp_arch_regs_from_saved(const struct hp_saved_regs *saved, struct hp_regs *ret_regs);
 
+/* The code that a descriptor of a thread-local variable leads to; 0 where there is none. */
+uintptr_t hp_arch_tls_code(void);
+
 /* Clears those vector registers that a call may leave anything in: memcpy leaves what it has copied, which may be
  * addresses, and a thread that is created next inherits them. */
 void hp_arch_vectors_clear(void);

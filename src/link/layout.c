@@ -131,6 +131,8 @@ static enum hp_entry_of entry_for(uint8_t kind)
 		return HP_GOT_TLS_PAIR;
 	case HP_RELOC_TLS_GOT_MODULE:
 		return HP_GOT_TLS_MODULE;
+	case HP_RELOC_TLS_DESCRIPTOR: /* may turn out not to be needed */
+		return HP_GOT_TLS_DESCRIPTOR;
 	default:
 		return HP_GOT_KINDS;
 	}
@@ -159,6 +161,8 @@ static void note_need(struct hp_layout *layout, const struct hp_patch_reloc *rel
 	enum hp_entry_of entry = entry_for(type->kind);
 	if (entry < HP_GOT_KINDS)
 		want(&place->got[entry]);
+	if (entry == HP_GOT_TLS_DESCRIPTOR)
+		want(&place->got[HP_GOT_TLS_PAIR]);
 	if (symbol->section == 0 && hp_layout_may_be_far(reloc->type)) {
 		want(&place->far);
 		want(&place->got[HP_GOT_ADDRESS]);

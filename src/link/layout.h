@@ -16,7 +16,14 @@
 enum hp_zone { HP_ZONE_CODE, HP_ZONE_CONST, HP_ZONE_DATA, HP_ZONES, HP_ZONE_NONE = HP_ZONES };
 
 /* What an entry of the table holds. The third takes two words, the fourth too. */
-enum hp_entry_of { HP_GOT_ADDRESS, HP_GOT_TLS_OFFSET, HP_GOT_TLS_PAIR, HP_GOT_TLS_MODULE, HP_GOT_KINDS };
+enum hp_entry_of {
+	HP_GOT_ADDRESS,
+	HP_GOT_TLS_OFFSET,
+	HP_GOT_TLS_PAIR,
+	HP_GOT_TLS_MODULE,
+	HP_GOT_TLS_DESCRIPTOR,
+	HP_GOT_KINDS
+};
 
 #define HP_NOWHERE UINT32_MAX
 

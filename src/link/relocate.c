@@ -128,9 +128,20 @@ static int thread_offset(const struct spot *spot, uint64_t *ret_offset)
 	return 0;
 }
 
+static int through_table(const struct spot *spot, enum hp_entry_of entry, uint64_t from);
+
+/* Where each thread has its own place for the variable, the code asks for it through a descriptor. */
+static bool is_descriptor_kept(const struct spot *spot)
+{
+	const struct hp_resolved *variable = resolved(spot);
+	return spot->linking->tls_code && variable && variable->is_thread_local && !variable->is_static_tls;
+}
+
 static int descriptor(const struct spot *spot)
 {
 	uint64_t offset;
+	if (is_descriptor_kept(spot))
+		return through_table(spot, HP_GOT_TLS_DESCRIPTOR, spot->address);
 	int r = thread_offset(spot, &offset);
 	if (r < 0)
 		return r;
@@ -141,6 +152,8 @@ static int descriptor(const struct spot *spot)
 
 static int descriptor_call(const struct spot *spot)
 {
+	if (is_descriptor_kept(spot))
+		return 0;
 	if (!hp_arch_relax_descriptor_call(spot->at, spot->section->size - spot->reloc->offset))
 		return refuse(spot, "stands in an instruction that is not known");
 	return 0;
@@ -315,6 +328,11 @@ static int fill_entry(const struct hp_linking *linking, uint8_t *bytes, uint32_t
 				"dlopen and its thread-local variables are allocated thread by thread",
 				linking->layout->file->path, s->name);
 		put_word(bytes, at, (uint64_t)binding->tls_block + binding->tls_value);
+		return 0;
+	}
+	if (entry == HP_GOT_TLS_DESCRIPTOR) {
+		put_word(bytes, at, linking->tls_code);
+		put_word(bytes, at + 8, linking->base + linking->layout->symbols[symbol].got[HP_GOT_TLS_PAIR]);
 		return 0;
 	}
 	put_word(bytes, at, binding->tls_module);

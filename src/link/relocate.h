@@ -29,6 +29,7 @@ struct hp_linking {
 	const struct hp_layout *layout;
 	uint64_t base;                     /* address of the region */
 	const struct hp_resolved *symbols; /* by symbol */
+	uint64_t tls_code; /* what descriptors of thread-local variables lead to; 0: they cannot be made */
 };
 
 /* The address a defined symbol will have; 0 where it is in no section that goes into memory. */

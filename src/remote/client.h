@@ -22,7 +22,8 @@ struct hp_remote_hello {
 	uint32_t machine; /* ELF e_machine */
 	uint32_t page_size;
 	bool is_static, by_attach, by_run;
-	uint64_t started; /* the agent, CLOCK_REALTIME, s */
+	uint64_t started;  /* the agent, CLOCK_REALTIME, s */
+	uint64_t tls_code; /* what descriptors of thread-local variables lead to; 0: nothing */
 };
 
 /* Finds the agent's socket of a process and says hello. HOTPATCH_ENOFILE: it has no agent; ESYSTEM: it has one that we

@@ -33,7 +33,11 @@ int hp_region_reserve(struct hp_region *region, struct hp_remote *remote, const 
 	*region = (struct hp_region){.remote = remote, .part = part, .symbols = symbols};
 	if ((r = hp_layout_make(part, page_size(region), &region->layout, err)) < 0)
 		return r;
-	region->linking = (struct hp_linking){.layout = region->layout, .symbols = symbols};
+	region->linking = (struct hp_linking){
+		.layout = region->layout,
+		.symbols = symbols,
+		.tls_code = hp_remote_hello(remote)->tls_code,
+	};
 	if ((r = make_symfile(region, err)) < 0)
 		return r;
 	uint64_t size = region->layout->size + page_up(region, region->symfile_size);

@@ -380,6 +380,7 @@ static int say_hello(struct hp_remote *remote, struct hp_err *err)
 	hello->is_static = flags & 1;
 	hello->by_run = flags & 4;
 	hello->started = hp_take(&remote->body, 8);
+	hello->tls_code = hp_take(&remote->body, 8);
 	return hp_talk_end(remote, err);
 }
 

@@ -251,3 +251,8 @@ __attribute__((noinline)) void hp_arch_vectors_clear(void)
 	                           "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31",
 	                           "memory");
 }
+
+uintptr_t hp_arch_tls_code(void)
+{
+	return 0; /* objects are not linked for it yet */
+}

@@ -151,4 +151,81 @@ hp_arch_regs_save:
 	.cfi_endproc
 	.size hp_arch_regs_save, . - hp_arch_regs_save
 
+	/* What descriptors of thread-local variables of patches lead to, where each thread has its own place for them (Drepper
+	   and Oliva, "Thread-Local Storage Descriptors for IA32 and AMD64/EM64T"): rax points to { this, &{ module, offset } },
+	   and is to become the variable's distance from the thread pointer. No other register may change. */
+	.hidden hp_arch_tls_descriptor
+	.globl hp_arch_tls_descriptor
+	.weak __tls_get_addr
+	.type hp_arch_tls_descriptor, @function
+	.p2align 4
+hp_arch_tls_descriptor:
+	.cfi_startproc
+	endbr64
+	pushq %rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rbp, 0
+	movq %rsp, %rbp
+	.cfi_def_cfa_register %rbp
+	pushq %rcx
+	pushq %rdx
+	pushq %rsi
+	pushq %rdi
+	pushq %r8
+	pushq %r9
+	pushq %r10
+	pushq %r11
+	movq 8(%rax), %rdi
+	movl hp_gate_save_size(%rip), %eax
+	subq %rax, %rsp
+	andq $-64, %rsp
+	movl hp_gate_save_kind(%rip), %ecx
+	movl hp_gate_save_mask(%rip), %eax
+	xorl %edx, %edx
+	testl %ecx, %ecx
+	jz 1f
+	movq %rdx, 512(%rsp)
+	movq %rdx, 520(%rsp)
+	movq %rdx, 528(%rsp)
+	movq %rdx, 536(%rsp)
+	movq %rdx, 544(%rsp)
+	movq %rdx, 552(%rsp)
+	movq %rdx, 560(%rsp)
+	movq %rdx, 568(%rsp)
+	cmpl $2, %ecx
+	je 2f
+	xsave (%rsp)
+	jmp 3f
+1:	fxsave64 (%rsp)
+	jmp 3f
+2:	xsavec (%rsp)
+3:	cld
+	call *__tls_get_addr@GOTPCREL(%rip)
+	subq %fs:0, %rax
+	movq %rax, %r11
+	movl hp_gate_save_kind(%rip), %ecx
+	movl hp_gate_save_mask(%rip), %eax
+	xorl %edx, %edx
+	testl %ecx, %ecx
+	jz 4f
+	xrstor (%rsp)
+	jmp 5f
+4:	fxrstor64 (%rsp)
+5:	movq %r11, %rax
+	leaq -64(%rbp), %rsp
+	popq %r11
+	popq %r10
+	popq %r9
+	popq %r8
+	popq %rdi
+	popq %rsi
+	popq %rdx
+	popq %rcx
+	popq %rbp
+	.cfi_def_cfa %rsp, 8
+	.cfi_restore %rbp
+	ret
+	.cfi_endproc
+	.size hp_arch_tls_descriptor, . - hp_arch_tls_descriptor
+
 	.section .note.GNU-stack, "", @progbits

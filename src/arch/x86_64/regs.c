@@ -298,3 +298,10 @@ __attribute__((noinline)) void hp_arch_vectors_clear(void)
 	                 "vpxorq %zmm30, %zmm30, %zmm30\n\t"
 	                 "vpxorq %zmm31, %zmm31, %zmm31");
 }
+
+extern const char hp_arch_tls_descriptor[] __attribute__((visibility("hidden")));
+
+uintptr_t hp_arch_tls_code(void)
+{
+	return (uintptr_t)hp_arch_tls_descriptor;
+}
