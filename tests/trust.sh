@@ -5,7 +5,8 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 table=doc/trust.md
-behaviours="B1 B2 B3 B4 B5 B6 B7 B8 B9 B10 B11 B12 B13 B20 B21 B22 B23 B24 B25 B26 B43"
+behaviours="B1 B2 B3 B4 B5 B6 B7 B8 B9 B10 B11 B12 B13 B20 B21 B22 B23 B24 B25 B26 B30 B31 B32 B33 B34 B35 B36 B37 B40 B41
+	B42 B43 B44"
 failed=0
 named=0
 
@@ -33,7 +34,7 @@ check_test() {
 		fail "$table names $file, which is not there"
 		return
 	}
-	sed -nE '1,/\*\/|^$/p' "$file" | grep -q 'Seen to fail' || fail "$file does not say how it was seen to fail"
+	sed -nE '1,/\*\/|^$/p' "$file" | tr -s '\n*# ' ' ' | grep -q 'Seen to fail' || fail "$file does not say how it was seen to fail"
 	[[ -z $function ]] || defines "$file" "$function" || fail "$file has no function '$function'"
 }
 
