@@ -342,7 +342,7 @@ static void wait_for_patches(void)
 	if (!hold)
 		return;
 	int fd = atoi(hold);
-	unsetenv("HOTPATCH_HOLD");
+	unsetenv("HOTPATCH_HOLD"); /* NOLINT(concurrency-mt-unsafe): main has not begun */
 	while (read(fd, &byte, 1) < 0 && errno == EINTR)
 		;
 	close(fd);
