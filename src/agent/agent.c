@@ -318,6 +318,18 @@ int hp_agent_start(const char *path, bool by_run, struct hp_err *err)
 
 /* -- Started from outside ------------------------------------------------------------------------------------------ */
 
+/* In the environment itself: bash has an unsetenv of its own, which does nothing before main. */
+static void forget(const char *name)
+{
+	size_t n = strlen(name);
+	char **to = environ;
+	for (char **at = environ; at && *at; at++)
+		if (strncmp(*at, name, n) != 0 || (*at)[n] != '=')
+			*to++ = *at;
+	if (to)
+		*to = NULL;
+}
+
 /* `hotpatch run` preloads the library and says so in the environment. Programs that this one starts are not to inherit
  * either, unless it is asked for. */
 static void forget_preload(const char *own)
@@ -330,7 +342,7 @@ static void forget_preload(const char *own)
 		n++;
 	memmove(at, at + n, strlen(at + n) + 1);
 	if (!*list)
-		unsetenv("LD_PRELOAD"); /* NOLINT(concurrency-mt-unsafe): main has not begun */
+		forget("LD_PRELOAD");
 }
 
 /* `hotpatch run --with`: the program does not begin before its patches are in. Who brings them has the other end of the
@@ -342,7 +354,7 @@ static void wait_for_patches(void)
 	if (!hold)
 		return;
 	int fd = atoi(hold);
-	unsetenv("HOTPATCH_HOLD");
+	forget("HOTPATCH_HOLD");
 	while (read(fd, &byte, 1) < 0 && errno == EINTR)
 		;
 	close(fd);
@@ -361,8 +373,8 @@ __attribute__((constructor)) static void start_from_environment(void)
 		return;
 	if (own)
 		forget_preload(own);
-	unsetenv("HOTPATCH_PRELOAD"); /* NOLINT(concurrency-mt-unsafe): main has not begun */
-	unsetenv("HOTPATCH_SERVE");   /* NOLINT(concurrency-mt-unsafe): main has not begun */
+	forget("HOTPATCH_PRELOAD");
+	forget("HOTPATCH_SERVE");
 }
 
 int hotpatch_serve_with(const struct hotpatch_serve_options *given)

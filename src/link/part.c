@@ -295,10 +295,11 @@ static int make_part(struct divider *d, uint32_t p)
 	*part = *d->file;
 	part->sections = calloc(d->file->n_sections + 1, sizeof(*part->sections));
 	part->symbols = calloc(d->file->n_symbols + 1, sizeof(*part->symbols));
-	if (!part->sections || !part->symbols)
-		return no_memory(d);
+	if (!part->sections || !part->symbols) /* NOLINT(-Wanalyzer-malloc-leak): the part has them */
+		return no_memory(d);           /* NOLINT(-Wanalyzer-malloc-leak): the part has them */
 	memcpy(part->sections, d->file->sections, d->file->n_sections * sizeof(*part->sections));
 	memcpy(part->symbols, d->file->symbols, d->file->n_symbols * sizeof(*part->symbols));
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the part has them */
 	for (uint32_t i = 1; i < part->n_sections && r == 0; i++) {
 		if (is_frames(&part->sections[i])) {
 			if (has_frames)
@@ -442,9 +443,9 @@ static int take_present(struct divider *d, const bool *absent_changes, const boo
 	d->parts->n = 1;
 	d->parts->v = calloc(1, sizeof(*d->parts->v));
 	d->parts->frames = calloc(1, sizeof(uint8_t *));
-	if (!d->parts->v || !d->parts->frames)
-		return no_memory(d);
-	int r = make_part(d, 0);
+	if (!d->parts->v || !d->parts->frames) /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
+		return no_memory(d);           /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
+	int r = make_part(d, 0);               /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
 	return r < 0 ? r : filter_notes(d, absent_changes, absent_targets);
 }
 

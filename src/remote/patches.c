@@ -170,7 +170,7 @@ static void take_patch(struct hp_cursor *c, struct hp_remote_patch *patch)
 		region->address = hp_take(c, 8);
 		region->size = hp_take(c, 8);
 	}
-}
+} /* NOLINT(-Wanalyzer-malloc-leak): the patch has them */
 
 int hp_remote_patches(struct hp_remote *remote, struct hp_remote_patches *ret_patches, struct hp_err *err)
 {

@@ -136,7 +136,8 @@ APART void in_static_memory(void)
 }
 
 /* Zeros, with a pointer to them in libc's data (TYPE_1 of random(3): fptr is the fifth word), look like the list that
- * exit works off, of which an entry that is free does not count. Seen to fail: without a look at where the list ends. */
+ * exit works off, of which an entry that is free does not count. Seen to fail: without a look at where the list ends.
+ */
 #if defined(__GLIBC__)
 static struct {
 	int32_t state[8];
@@ -159,9 +160,7 @@ APART void in_zeros(void)
 	check_gone();
 }
 #else
-APART void in_zeros(void)
-{
-}
+APART void in_zeros(void) {}
 #endif
 
 APART void in_the_heap(void)
