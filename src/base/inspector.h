@@ -22,7 +22,7 @@
 
 /* An ELF file that is, or is about to be, mapped. */
 struct hp_module {
-	const char *path;        /* to open; "/proc/thread-self/exe" for the program itself */
+	const char *path;        /* to open; for the program itself "/proc/thread-self/exe", if it is that */
 	const char *name;        /* to say in sentences */
 	const uint8_t *build_id; /* as mapped; NULL where unknown or where the module has none */
 	size_t build_id_size;    /* bytes; a file with another build-id is refused (HOTPATCH_ENOFILE) */

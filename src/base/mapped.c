@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <link.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -105,7 +106,7 @@ static bool find_section(int fd, const char *name, ElfW(Shdr) * ret_section)
 static void index_tables_of_program(struct hp_mapped *image)
 {
 	ElfW(Shdr) section;
-	int fd = open("/proc/thread-self/exe", O_RDONLY | O_CLOEXEC);
+	int fd = open(image->path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
 	if (find_section(fd, ".eh_frame", &section)) {
@@ -173,6 +174,53 @@ static bool is_hidden(const struct dl_phdr_info *info)
 	return false;
 }
 
+/* -- The program's file ------------------------------------------------------------------------------------------ */
+
+static bool has_headers(int fd, const struct dl_phdr_info *info)
+{
+	ElfW(Ehdr) header;
+	ElfW(Phdr) table[32];
+	size_t size = info->dlpi_phnum * sizeof(*table);
+	if (size > sizeof(table)) /* more than any linker makes */
+		return true;
+	return read_exactly(fd, &header, sizeof(header), 0) && header.e_phnum == info->dlpi_phnum &&
+	       read_exactly(fd, table, size, (off_t)header.e_phoff) && memcmp(table, info->dlpi_phdr, size) == 0;
+}
+
+/* The name of the file that is mapped at `address`; "" where there is none. */
+static const char *mapped_name(uintptr_t address, char *buffer, int room)
+{
+	FILE *maps = fopen("/proc/thread-self/maps", "re");
+	bool found = false;
+	while (maps && !found && fgets(buffer, room, maps)) {
+		char *end;
+		uintptr_t low = strtoul(buffer, &end, 16), high = strtoul(end + 1, NULL, 16);
+		found = address >= low && address < high;
+	}
+	if (maps)
+		fclose(maps);
+	char *name = found ? strchr(buffer, '/') : NULL;
+	if (!name)
+		return "";
+	name[strcspn(name, "\n")] = 0;
+	return name;
+}
+
+/* What was executed is not the program where the dynamic linker was told to load it, or an emulator, or valgrind: then
+ * its own file by name, whose build-id is looked at before it is believed. */
+static char *program_path(const struct dl_phdr_info *info)
+{
+	static const char executed[] = "/proc/thread-self/exe";
+	char buffer[4096 + 128];
+	const char *name = "";
+	int fd = open(executed, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && !has_headers(fd, info))
+		name = mapped_name((uintptr_t)info->dlpi_phdr, buffer, sizeof(buffer));
+	if (fd >= 0)
+		close(fd);
+	return strdup(*name ? name : executed);
+}
+
 static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size;
@@ -192,7 +240,7 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 		.tls_module = info->dlpi_tls_modid,
 		.is_program = program,
 	};
-	char *path = strdup(program ? "/proc/thread-self/exe" : info->dlpi_name);
+	char *path = program ? program_path(info) : strdup(info->dlpi_name);
 	if (!path)
 		return -1;
 	const char *slash = strrchr(path, '/');

@@ -24,7 +24,7 @@ struct hp_segment {
 };
 
 struct hp_mapped {
-	char *path;       /* to open: "/proc/thread-self/exe" for the program */
+	char *path;       /* to open: for the program "/proc/thread-self/exe", if it is that */
 	const char *name; /* to say: the file's name without its folder */
 	uintptr_t bias;   /* address here = address in the file + bias */
 	uintptr_t low, high;
