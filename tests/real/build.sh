@@ -12,7 +12,8 @@ tree=$folder/$package-$how log=$folder/$package-$how.log
 rm -rf "$tree"
 cp -r "$folder/$package" "$tree"
 cd "$tree"
-export DEB_CFLAGS_APPEND="$*" DEB_BUILD_OPTIONS="nocheck parallel=$(nproc)" DEB_RULES_REQUIRES_ROOT=no
+processors=$(nproc)
+export DEB_CFLAGS_APPEND="$*" DEB_BUILD_OPTIONS="nocheck parallel=$processors" DEB_RULES_REQUIRES_ROOT=no
 if ! bear --output compile_commands.json -- debian/rules build >"$log" 2>&1; then
 	tail -20 "$log" >&2
 	echo "build.sh: '$package' could not be built; all of its output is in '$log'" >&2

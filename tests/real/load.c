@@ -3,17 +3,20 @@
  *     load THREADS WHERE QUESTION OLD NEW [QUESTION OLD NEW]...
  *
  * Every answer is the old one, the new one, or wrong: then the load ends with status 1 and says which. At "count" on
- * standard input every thread asks each question so often as `enough` says, all of it begun after the line was read, and
- * the counts are printed, one line "OLD NEW" for each question. So after a patch was applied, one old answer among those
- * counted is one that came too late. At the end of input all sessions are closed, and the total of answers is printed.
+ * standard input every thread asks each question so often as `enough` says, all of it begun after the line was read,
+ * and the counts are printed, one line "OLD NEW" for each question. So after a patch was applied, one old answer among
+ * those counted is one that came too late. At the end of input all sessions are closed, and the total of answers is
+ * printed.
  */
 #include "load.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { THREADS_MAX = 64, QUESTIONS_MAX = 8, ANSWER_MAX = 4096 };
 
@@ -50,6 +53,21 @@ void load_answer(char *answer, size_t room, const char *text, size_t length)
 	for (size_t i = 0; i < length; i++)
 		if (answer[i] == '\n' || answer[i] == '\r')
 			answer[i] = ' ';
+}
+
+bool load_stream_open(struct load_stream *stream, int fd)
+{
+	int other = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	stream->from = fdopen(fd, "r");
+	stream->to = other >= 0 ? fdopen(other, "w") : NULL;
+	return stream->from && stream->to;
+}
+
+void load_stream_close(struct load_stream *stream)
+{
+	fclose(stream->to);
+	fclose(stream->from);
 }
 
 /* -- One thread ------------------------------------------------------------------------------------------------- */
