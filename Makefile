@@ -24,6 +24,12 @@ check-%:
 	@scripts/deps check
 	@BUILD=$(BUILD) scripts/check $*
 
+# Real programs (lua5.4, redis, sqlite3) patched while they are used; PROGRAMS chooses. The first run builds them.
+check-real: configure
+	@scripts/deps real
+	@ninja -C $(BUILD) products
+	@BUILD=$(BUILD) scripts/check-real $(PROGRAMS)
+
 # For so many seconds; SEED=n makes the choices of an earlier run again.
 SECONDS ?= 60
 soak:
@@ -62,4 +68,4 @@ configure:
 	@scripts/deps build
 	@scripts/configure $(BUILD)
 
-.PHONY: all demo test soak bench figures install lint clean configure
+.PHONY: all demo test check-real soak bench figures install lint clean configure

@@ -13,6 +13,7 @@
 
 #include "cli/change.h"
 #include "cli/output.h"
+#include "cli/reach.h"
 #include "elf/patchwriter.h"
 #include "make/choice.h"
 #include "make/pack.h"
@@ -192,16 +193,18 @@ static int compile_named(struct build *b, const struct hp_change *change, const 
 /* Of a source that is compiled more than once, the last entry says whether the change concerns it. */
 static int compile_concerned(struct build *b, const struct hp_change *change, const struct hp_compdb *db)
 {
-	int r = 0;
+	struct hp_reach *reach = hp_reach_new(change->files, change->n_files);
+	int r = reach ? 0 : hp_err_set(&b->err, HOTPATCH_ENOMEM, "no memory to see which files the change concerns");
 
 	for (size_t i = 0; i < db->count && r == 0; i++) {
 		bool concerns = false;
-		if (hp_compdb_find(db, db->items[i].path) != &db->items[i])
+		if (hp_compdb_find(db, db->items[i].path) != &db->items[i] || !hp_reach_may(reach, &db->items[i]))
 			continue;
 		r = hp_change_concerns(change, &db->items[i], &concerns, &b->err);
 		if (r == 0 && concerns)
 			r = compile_source(b, change, db, db->items[i].path, &concerns);
 	}
+	hp_reach_free(reach);
 	if (r == 0 && !b->n_units)
 		r = hp_err_set(&b->err, HOTPATCH_EBUILD,
 		               "%s, and no file that '%s' tells how to compile is made from it",

@@ -325,6 +325,14 @@ static int refuse_none(const struct chooser *c)
 		c->path, c->n, c->what->images[0]);
 }
 
+static bool has_functions(const struct hp_object *object)
+{
+	for (size_t i = 0; i < object->n_symbols; i++)
+		if (is_code(object, &object->symbols[i]))
+			return true;
+	return false;
+}
+
 /* Of those with the best score all have to be alike. */
 static int choose(const struct chooser *c, const struct hp_compile **ret_compile)
 {
@@ -333,7 +341,7 @@ static int choose(const struct chooser *c, const struct hp_compile **ret_compile
 
 	for (size_t i = 0; i < c->n; i++)
 		best = preferred(best, &c->v[i]);
-	if (c->what->n_images && !best->score)
+	if (c->what->n_images && !best->score && has_functions(best->object))
 		return refuse_none(c);
 	for (size_t i = 0; i < c->n && r == 0; i++) {
 		bool alike = true;

@@ -10,11 +10,13 @@
  */
 #include "load.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { THREADS_MAX = 64, QUESTIONS_MAX = 8, ANSWER_MAX = 4096 };
 
@@ -51,6 +53,21 @@ void load_answer(char *answer, size_t room, const char *text, size_t length)
 	for (size_t i = 0; i < length; i++)
 		if (answer[i] == '\n' || answer[i] == '\r')
 			answer[i] = ' ';
+}
+
+bool load_stream_open(struct load_stream *stream, int fd)
+{
+	int other = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	stream->from = fdopen(fd, "r");
+	stream->to = other >= 0 ? fdopen(other, "w") : NULL;
+	return stream->from && stream->to;
+}
+
+void load_stream_close(struct load_stream *stream)
+{
+	fclose(stream->to);
+	fclose(stream->from);
 }
 
 /* -- One thread ------------------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* One for each thread. where: what the command line names. NULL, with a message on standard error, where that fails. */
 void *load_open(const char *where);
@@ -13,6 +14,15 @@ void *load_open(const char *where);
 bool load_ask(void *session, const char *question, char *answer, size_t room);
 
 void load_close(void *session);
+
+/* A descriptor that is read and written, as two streams: one that does both would have to be told at every turn. */
+struct load_stream {
+	FILE *from, *to;
+};
+
+/* False where memory is out; the descriptor is closed then. */
+bool load_stream_open(struct load_stream *stream, int fd);
+void load_stream_close(struct load_stream *stream);
 
 /* answer is cut to room, and line ends in it become spaces. */
 void load_answer(char *answer, size_t room, const char *text, size_t length);

@@ -1,4 +1,5 @@
-/* load_pipe.c - a process for each thread: a question is a line to its standard input, the answer one of its output. */
+/* load_pipe.c - a process for each thread: a question is a line to its standard input, the answer the next line of its
+ * output that begins with '@'. What a terminal would show beside it is passed over. */
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 
 struct program {
 	pid_t pid;
-	FILE *stream;
+	struct load_stream stream;
 };
 
 extern char **environ;
@@ -36,7 +37,7 @@ void *load_open(const char *where)
 	int ends[2] = {-1, -1};
 
 	if (program && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0 &&
-	    (program->stream = fdopen(ends[0], "r+")) && start(where, ends[1], &program->pid)) {
+	    load_stream_open(&program->stream, ends[0]) && start(where, ends[1], &program->pid)) {
 		close(ends[1]);
 		return program;
 	}
@@ -46,11 +47,15 @@ void *load_open(const char *where)
 
 bool load_ask(void *session, const char *question, char *answer, size_t room)
 {
-	FILE *stream = ((struct program *)session)->stream;
+	struct load_stream *stream = &((struct program *)session)->stream;
 	char line[4096];
 
-	if (fprintf(stream, "%s\n", question) < 0 || fflush(stream) != 0 || !fgets(line, sizeof(line), stream))
+	if (fprintf(stream->to, "%s\n", question) < 0 || fflush(stream->to) != 0)
 		return false;
+	do
+		if (!fgets(line, sizeof(line), stream->from))
+			return false;
+	while (line[0] != '@');
 	load_answer(answer, room, line, strcspn(line, "\n"));
 	return true;
 }
@@ -59,7 +64,7 @@ void load_close(void *session)
 {
 	struct program *program = session;
 
-	fclose(program->stream);
+	load_stream_close(&program->stream);
 	waitpid(program->pid, NULL, 0);
 	free(program);
 }

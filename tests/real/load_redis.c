@@ -1,11 +1,11 @@
-/* load_redis.c - connections to a redis server: a question is a command, the answer the reply without its type. */
+/* load_redis.c - connections to a redis server: a question is a command, the answer the reply without its type; of
+ * "INFO stats ~expired_keys:" what stands behind that name in it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "load.h"
 
@@ -13,18 +13,15 @@
 void *load_open(const char *where)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct load_stream *stream = calloc(1, sizeof(*stream));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", where);
-	if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
-		FILE *stream = fdopen(fd, "r+");
-		if (stream)
-			return stream;
-	}
+	if (stream && fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
+	    load_stream_open(stream, fd))
+		return stream;
 	fprintf(stderr, "load: cannot connect to '%s': %s\n", where, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return NULL;
+	exit(1);
 }
 
 /* RESP, "Redis serialization protocol specification": +text, -error, :number, $length and that many bytes. */
@@ -48,16 +45,33 @@ static bool read_reply(FILE *stream, char *answer, size_t room)
 	return whole;
 }
 
+/* What follows name, as one word. */
+static void take_field(char *answer, size_t room, const char *name)
+{
+	const char *at = strstr(answer, name);
+	char field[64] = "";
+
+	if (at)
+		snprintf(field, sizeof(field), "%.*s", (int)strcspn(at + strlen(name), " "), at + strlen(name));
+	load_answer(answer, room, field, strlen(field));
+}
+
 bool load_ask(void *session, const char *question, char *answer, size_t room)
 {
-	FILE *stream = session;
+	struct load_stream *stream = session;
+	const char *field = strchr(question, '~');
+	int length = (int)(field ? (size_t)(field - question) : strlen(question));
 
-	if (fprintf(stream, "%s\r\n", question) < 0 || fflush(stream) != 0)
+	if (fprintf(stream->to, "%.*s\r\n", length, question) < 0 || fflush(stream->to) != 0 ||
+	    !read_reply(stream->from, answer, room))
 		return false;
-	return read_reply(stream, answer, room);
+	if (field)
+		take_field(answer, room, field + 1);
+	return true;
 }
 
 void load_close(void *session)
 {
-	fclose(session);
+	load_stream_close(session);
+	free(session);
 }

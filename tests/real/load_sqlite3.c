@@ -24,9 +24,22 @@ static void take_row(sqlite3_stmt *statement, char *answer, size_t room)
 	load_answer(answer, room, text ? text : "NULL", text ? strlen(text) : 4);
 }
 
+static bool ask_status(char *answer, size_t room)
+{
+	sqlite3_int64 now = 0, most;
+	int r = sqlite3_status64(SQLITE_STATUS_MALLOC_COUNT, &now, &most, 0);
+	const char *sign = r ? "an error" : now > 0 ? "positive" : now < 0 ? "negative" : "zero";
+
+	load_answer(answer, room, sign, strlen(sign));
+	return true;
+}
+
 bool load_ask(void *session, const char *question, char *answer, size_t room)
 {
 	sqlite3_stmt *statement = NULL;
+
+	if (question[0] == '~')
+		return ask_status(answer, room);
 	int r = sqlite3_prepare_v2(session, question, -1, &statement, NULL), rows = 0;
 
 	while (r == SQLITE_OK || r == SQLITE_ROW) {
