@@ -87,7 +87,7 @@ static void place(struct side *side, const struct hp_patchfile *part, uintptr_t 
 	side->memory =
 		mmap((void *)wish, side->layout->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_equal(side->memory, wish);
-	side->linking = (struct hp_linking){side->layout, wish, side->symbols};
+	side->linking = (struct hp_linking){side->layout, wish, side->symbols, 0};
 }
 
 static void join(const struct hp_patchfile *file, const struct hp_parts *parts, struct side *sides)
