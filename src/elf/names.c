@@ -251,3 +251,19 @@ const struct hp_name *hp_names_find(const struct hp_names *names, const char *na
 	*ret_count = end - low;
 	return names->v + low;
 }
+
+bool hp_names_is_part(const struct hp_names *names, const struct hp_name *function, const struct hp_name *piece)
+{
+	size_t n;
+
+	if (!piece->is_defined || piece->type != STT_FUNC || !piece->size ||
+	    !hp_names_is_piece(piece->name, function->name))
+		return false;
+	if (function->is_local && function->group)
+		return piece->group == function->group;
+	const struct hp_name *other = hp_names_find(names, function->name, &n);
+	for (size_t i = 0; i < n; i++)
+		if (&other[i] != function && other[i].is_local && other[i].group == piece->group)
+			return false;
+	return true;
+}

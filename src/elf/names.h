@@ -45,4 +45,8 @@ const struct hp_name *hp_names_find(const struct hp_names *names, const char *na
 /* Whether name is what a compiler split off the function called `of`: of.cold, of.part.0. */
 bool hp_names_is_piece(const char *name, const char *of);
 
+/* Whether the piece is of that function: of a static one, if it is in its unit; of a global one, if it is in one
+ * without a static function of that name, whose piece it would be. */
+bool hp_names_is_part(const struct hp_names *names, const struct hp_name *function, const struct hp_name *piece);
+
 #endif

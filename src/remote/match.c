@@ -6,6 +6,7 @@
 
 #include "link/relocate.h"
 #include "remote/aims.h"
+#include "remote/source.h"
 
 /* A function that may be the one a change means. */
 struct candidate {
@@ -310,25 +311,54 @@ static int refuse_units(const struct matcher *m, const struct hp_patch_unit *uni
 		image_name(m, b->image));
 }
 
-static int choose_group(struct matcher *m, size_t unit, const struct groups *groups)
+/* Whether one of the changed functions was compiled from the unit's source in that group. */
+static bool is_from_source(const struct matcher *m, size_t unit, const struct group *group)
 {
-	const struct group *best = NULL, *second = NULL;
+	const struct hp_patch_unit *u = &m->file->units[unit];
+
+	for (size_t i = 0; i < m->n_candidates; i++) {
+		const struct candidate *c = &m->candidates[i];
+		if (c->same && m->file->changes[c->change].unit == unit && c->image == group->image &&
+		    c->name->group == group->number)
+			return hp_source_is(m->view->pid, &m->view->images.v[c->image], c->name->value, u->folder,
+			                    u->source);
+	}
+	return false;
+}
+
+struct choice {
+	const struct group *best, *second; /* second: as good as the best */
+};
+
+static struct choice best_group(const struct matcher *m, size_t unit, const struct groups *groups, bool by_source)
+{
+	struct choice choice = {NULL, NULL};
 
 	for (size_t i = 0; i < groups->n; i++) {
 		const struct group *group = &groups->v[i];
-		if (!has_changes(m, unit, group) || !is_witnessed(m, unit, group))
+		if (!has_changes(m, unit, group) || !is_witnessed(m, unit, group) ||
+		    (by_source && !is_from_source(m, unit, group)))
 			continue;
-		if (!best || group->score > best->score) {
-			best = group;
-			second = NULL;
-		} else if (group->score == best->score) {
-			second = group;
-		}
+		if (!choice.best || group->score > choice.best->score)
+			choice = (struct choice){group, NULL};
+		else if (group->score == choice.best->score)
+			choice.second = group;
 	}
-	if (second)
-		return refuse_units(m, &m->file->units[unit], best, second);
-	if (best)
-		m->match->units[unit] = (struct hp_matched_unit){true, best->image, best->number};
+	return choice;
+}
+
+/* What contents do not tell apart, the paths in DWARF may. */
+static int choose_group(struct matcher *m, size_t unit, const struct groups *groups)
+{
+	struct choice choice = best_group(m, unit, groups, false);
+	struct choice by_source = choice.second ? best_group(m, unit, groups, true) : choice;
+
+	if (by_source.best)
+		choice = by_source;
+	if (choice.second)
+		return refuse_units(m, &m->file->units[unit], choice.best, choice.second);
+	if (choice.best)
+		m->match->units[unit] = (struct hp_matched_unit){true, choice.best->image, choice.best->number};
 	return 0;
 }
 
@@ -419,24 +449,6 @@ static int refuse_ambiguous(struct matcher *m, const struct candidate *a, const 
 		image_name(m, b->image), b->name->unit[0] ? " from " : "", b->name->unit);
 }
 
-/* A piece of a static function is of its unit; one of a global function, of any that has no static function of that
- * name, whose piece it would be. */
-static bool is_piece(const struct hp_names *names, const struct hp_name *function, const struct hp_name *piece)
-{
-	size_t n;
-
-	if (!piece->is_defined || piece->type != STT_FUNC || !piece->size ||
-	    !hp_names_is_piece(piece->name, function->name))
-		return false;
-	if (function->is_local && function->group)
-		return piece->group == function->group;
-	const struct hp_name *other = hp_names_find(names, function->name, &n);
-	for (size_t i = 0; i < n; i++)
-		if (&other[i] != function && other[i].is_local && other[i].group == piece->group)
-			return false;
-	return true;
-}
-
 static void note_parts(const struct matcher *m, const struct candidate *candidate, struct hp_matched_change *change)
 {
 	const struct hp_names *names = m->view->names[candidate->image];
@@ -447,7 +459,7 @@ static void note_parts(const struct matcher *m, const struct candidate *candidat
 	change->n_old = 1;
 	for (size_t i = 0; i < names->n; i++) {
 		const struct hp_name *piece = &names->v[i];
-		if (!is_piece(names, candidate->name, piece))
+		if (!hp_names_is_part(names, candidate->name, piece))
 			continue;
 		if (change->n_old == HP_OLD_PARTS_MAX) {
 			change->n_old = 0; /* the agent finds out */

@@ -146,3 +146,19 @@ stop_watching() {
 	fi
 	if [[ ${app-} ]]; then kill "$app" 2>/dev/null || true; fi
 }
+
+# keep_project CC FLAGS: the same with tests/watch/keep.
+keep_project() {
+	local unit
+	project_files=(main keep pair a/util b/util)
+	work=$BATS_TEST_TMPDIR/project
+	mkdir -p "$work/a" "$work/b"
+	cp -r "$BATS_TEST_DIRNAME/watch/keep" "$work/src"
+	cd "$work"
+	for unit in "${project_files[@]}"; do
+		# shellcheck disable=SC2086
+		$1 $2 -pthread -c "src/$unit.c" -o "$unit.o"
+	done
+	$1 -o app "${project_files[@]/%/.o}" -pthread
+	database "$1 $2 -pthread" "${project_files[@]}"
+}

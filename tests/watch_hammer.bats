@@ -1,0 +1,47 @@
+#!/usr/bin/env bats
+# watch_hammer.bats - four threads call two functions all the time while they are reloaded 200 times: no call sees one half of
+# a reload and another of the next, none goes back, none crashes.
+#
+# Seen to fail: with DRAIN in place of WAIT (halves of two generations).
+
+bats_require_minimum_version 1.5.0
+
+load watch/helpers
+
+setup() {
+	hotpatch=$HP_BUILD_ROOT/src/hotpatch
+	[[ -x $hotpatch ]] || skip "built without the command"
+	command -v jq >/dev/null || skip "jq is not installed"
+	watcher='' app='' keys=''
+}
+
+teardown() {
+	stop_watching
+}
+
+hammered() {
+	command -v "$1" >/dev/null || skip "$1 is not installed"
+	keep_project "$1" "$2 -g"
+	watch
+	expect hammer 4 0
+	local i
+	for i in {1..200}; do
+		sed "s/GENERATION 0/GENERATION $i/" "$BATS_TEST_DIRNAME/watch/keep/pair.c" >src/pair.c
+		reloaded applied
+	done
+	[[ $(ask last 0) = 200 ]]
+	expect hammer 0 0
+	[[ $(ask calls 0) -gt 1000 ]]
+	kill -0 "$app"
+}
+
+@test "200 reloads: gcc -O2" { hammered gcc -O2; }
+@test "200 reloads: clang -O0" { hammered clang -O0; }
+@test "200 reloads: gcc -O0" {
+	[[ ${HP_WHOLE-} ]] || skip "only with HP_WHOLE=1"
+	hammered gcc -O0
+}
+@test "200 reloads: clang -O2" {
+	[[ ${HP_WHOLE-} ]] || skip "only with HP_WHOLE=1"
+	hammered clang -O2
+}
