@@ -1,5 +1,6 @@
-/* main - the program of tests/watch_keeps.bats: "NAME NUMBER" from a pipe, answers into another. tls0 and tls1 are asked of
- * two threads; "hammer" is whether four others, which call pair() all the time, have seen what they must not. */
+/* main - the program of tests/watch_keeps.bats: "NAME NUMBER" from a pipe, answers into another. tls0 and tls1 are
+ * asked of two threads; "hammer" is whether four others, which call pair() all the time, have seen what they must not.
+ */
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -66,12 +67,12 @@ static int answer(const char *name, int n)
 		return last;
 	if (strcmp(name, "calls") == 0)
 		return (int)(calls % 1000000000);
-	return strcmp(name, "a") == 0      ? a_add(n)
-	       : strcmp(name, "b") == 0    ? b_add(n)
-	       : strcmp(name, "made") == 0 ? constructed(n)
+	return strcmp(name, "a") == 0       ? a_add(n)
+	       : strcmp(name, "b") == 0     ? b_add(n)
+	       : strcmp(name, "made") == 0  ? constructed(n)
 	       : strcmp(name, "twice") == 0 ? twice(n)
-	       : strcmp(name, "sum") == 0  ? sum(n)
-	       : strcmp(name, "size") == 0 ? size(n)
+	       : strcmp(name, "sum") == 0   ? sum(n)
+	       : strcmp(name, "size") == 0  ? size(n)
 	       : strcmp(name, "motto") == 0 ? motto(n)
 	                                    : -1;
 }
