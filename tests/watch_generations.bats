@@ -125,6 +125,26 @@ two_generations() {
 	kill -0 "$app"
 }
 
+@test "a process that has a reload of an earlier watch is not taken for the original" {
+	project
+	with_keys
+	watch --keys
+	two_generations
+	press q
+	ends 0
+	run "$hotpatch" watch -p "$app"
+	[[ $status = 2 && $output == *"has reload 2 of an earlier watch"*"'hotpatch use 0 $app'"* ]]
+	"$hotpatch" use 0 "$app"
+	cp "$BATS_TEST_DIRNAME/watch/price.c" src/price.c
+	touch -d '+1 hour' src/price.c
+	"$hotpatch" watch --json -p "$app" >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
+	watcher=$! seen=0
+	expect_event 'select(.event == "newer" and (.text | startswith("src/price.c is newer than the program")))'
+	sed -i 's/100 + n/400 + n/' src/price.c
+	reloaded applied '.generation == 3'
+	expect price 1 401
+}
+
 @test "keys: the end" {
 	project
 	with_keys

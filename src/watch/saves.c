@@ -1,6 +1,7 @@
 #include "watch/saves.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,6 +202,18 @@ void hp_saves_free(struct hp_saves *saves)
 int hp_saves_fd(const struct hp_saves *saves)
 {
 	return saves->fd;
+}
+
+/* A lease to read is refused while somebody may write. Who opens the file in the microseconds that it is held waits for
+ * them, and we are sent SIGIO, which is ignored. */
+bool hp_saves_is_open(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	bool is_open = fd >= 0 && fcntl(fd, F_SETLEASE, F_RDLCK) < 0 && errno == EAGAIN;
+
+	if (fd >= 0)
+		close(fd); /* with the lease */
+	return is_open;
 }
 
 const char *hp_saves_why_polling(const struct hp_saves *saves)

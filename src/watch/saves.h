@@ -37,6 +37,10 @@ int hp_saves_timeout(const struct hp_saves *saves);
 /* Calls seen for all that happened since. */
 void hp_saves_take(struct hp_saves *saves, hp_saves_seen seen, void *arg);
 
+/* Whether somebody has the file open to write to it (fcntl(2), F_SETLEASE); false too where the file system does not
+ * tell. */
+bool hp_saves_is_open(const char *path);
+
 /* Why files are looked at instead of watched; NULL: they are watched. */
 const char *hp_saves_why_polling(const struct hp_saves *saves);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -219,8 +220,26 @@ static int catch_signals(struct watch *w)
 	sigaddset(&set, SIGCONT);
 	sigprocmask(SIG_BLOCK, &set, NULL); /* NOLINT(concurrency-mt-unsafe): there is one thread */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGIO, SIG_IGN); /* of a lease: saves.h */
 	w->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return w->signals < 0 ? hp_err_system(w->err, HOTPATCH_ESYSTEM, errno, "cannot receive signals") : 0;
+}
+
+/* What the sources are now is then what it has now, not what it was made from. */
+static int check_original(struct watch *w)
+{
+	struct hp_generations generations = {0};
+	int r = hp_generations_read(w->watched.remote, &generations, w->err);
+	unsigned current = generations.current;
+
+	hp_generations_free(&generations);
+	if (r < 0 || !current)
+		return r;
+	return hp_err_set(
+		w->err, HOTPATCH_ESTATE,
+		"process %d has reload %u of an earlier watch, and nobody knows any more what its sources were "
+		"when it was started: go back to those and 'hotpatch use 0 %d', or start it anew",
+		(int)w->watched.pid, current, (int)w->watched.pid);
 }
 
 static int connect(struct watch *w)
@@ -229,7 +248,9 @@ static int connect(struct watch *w)
 	                ? hp_watched_start(&w->watched, w->options->program, w->options->library, false, w->err)
 	                : hp_watched_find(&w->watched, w->options->pid, w->options->library, w->err);
 
-	return r < 0 ? r : hp_watched_connect(&w->watched, w->err);
+	if (r == 0)
+		r = hp_watched_connect(&w->watched, w->err);
+	return r < 0 ? r : check_original(w);
 }
 
 static void say_begin(struct watch *w)
@@ -246,6 +267,31 @@ static void say_begin(struct watch *w)
 	              "watching %zu file%s of %s for process %d '%s'%s", w->work.units.n,
 	              w->work.units.n == 1 ? "" : "s", w->options->database, (int)watched->pid, watched->name,
 	              attached);
+}
+
+/* What was saved behind the build may or may not be in the program: nobody compares before something is saved. */
+static void say_newer(struct watch *w)
+{
+	char path[64], names[600] = "";
+	struct stat program;
+	size_t n = 0, at = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)w->watched.pid);
+	if (stat(path, &program) < 0)
+		return;
+	for (size_t i = 0; i < w->work.units.n; i++) {
+		const struct hp_compile *compile = w->work.units.v[i]->compile;
+		const struct hp_text *text = hp_texts_find(&w->work.texts, compile->path);
+		if (text && text->modified.tv_sec > program.st_mtim.tv_sec && n++ < 4)
+			at += (size_t)snprintf(names + at, sizeof(names) - at, "%s%.100s", n > 1 ? ", " : "",
+			                       compile->source);
+	}
+	if (n)
+		hp_report_say(w->report, "newer", json_pack("{s:i}", "files", (int)n),
+		              "%s%s newer than the program: what was saved before now is taken to be in it", names,
+		              n > 4   ? " and more are"
+		              : n > 1 ? " are"
+		                      : " is");
 }
 
 static void end(struct watch *w)
@@ -280,6 +326,7 @@ enum hp_watch_end hp_watch_run(const struct hp_watch_options *options, struct hp
 	int r = begin(&w);
 	if (r == 0) {
 		say_begin(&w);
+		say_newer(&w);
 		w.keys = hp_keys_open(options->has_keys);
 		hp_work_learn(&w.work);
 		result = loop(&w);

@@ -43,6 +43,7 @@ static void become(char **words, const char *library, bool keeps_input, int fail
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL); /* NOLINT(concurrency-mt-unsafe): the child has one thread */
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGIO, SIG_DFL);
 	if (set_environment(library) == 0 && (keeps_input || dup2(null, STDIN_FILENO) >= 0))
 		execvp(words[0], words);
 	number = errno;

@@ -184,12 +184,28 @@ static void compile_dirty(struct hp_work *w)
 	}
 }
 
+/* Nobody is in the middle of a file, or has been for too long. */
+static bool is_at_rest(struct hp_work *w)
+{
+	double now = now_ms();
+	bool is_open = false;
+
+	for (size_t i = 0; i < w->units.n_files && w->first_seen && now < w->first_seen + SETTLE_MOST_MS; i++) {
+		struct hp_source_file *file = &w->units.files[i];
+		if (!file->touched || !hp_saves_is_open(file->path))
+			continue;
+		file->due = now + SETTLE_MS;
+		is_open = true;
+	}
+	return !is_open;
+}
+
 static void settle(struct hp_work *w)
 {
 	struct hp_err err;
 	double due = rest_at(w);
 
-	if (!due || due > now_ms())
+	if (!due || due > now_ms() || !is_at_rest(w))
 		return;
 	if (w->database_due)
 		read_database(w);

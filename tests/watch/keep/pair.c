@@ -16,8 +16,11 @@ static __attribute__((noinline)) int right(void)
 	return GENERATION;
 }
 
+static volatile int marker;
+
 int pair(void)
 {
 	int n = left();
+	marker = GENERATION; /* so that it changes with them, and all three as one */
 	return n + right();
 }
