@@ -211,7 +211,7 @@ static const char *mapped_name(uintptr_t address, char *buffer, int room)
 static char *program_path(const struct dl_phdr_info *info)
 {
 	static const char executed[] = "/proc/thread-self/exe";
-	char buffer[4096 + 128];
+	char buffer[4096 + 128]; /* cppcheck-suppress variableScope; the name lies in it */
 	const char *name = "";
 	int fd = open(executed, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0 && !has_headers(fd, info))
@@ -245,8 +245,9 @@ static int add_image(struct dl_phdr_info *info, size_t size, void *arg)
 		return -1;
 	const char *slash = strrchr(path, '/');
 	image->path = path;
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the list has the path */
 	image->name = program ? "the program" : slash ? slash + 1 : path;
-	list->n++;
+	list->n++; /* NOLINT(-Wanalyzer-malloc-leak): the list has the path */
 	list->adds = info->dlpi_adds;
 	list->subs = info->dlpi_subs;
 	read_headers(image, info);

@@ -457,12 +457,12 @@ static int run(const struct hp_command *command, int argc, char **argv)
 		}
 	status = check_usage(command, &b, argc - optind);
 	/* What would end us does so when the temporary folder has gone: compilers that run are ended for it. */
-	sigprocmask(SIG_BLOCK, &ends, &before);
+	sigprocmask(SIG_BLOCK, &ends, &before); /* NOLINT(concurrency-mt-unsafe): there is one thread */
 	if (status == HP_EXIT_DONE)
 		status = run_build(&b, argv + optind);
 	else
 		b.output.json = false;
-	sigprocmask(SIG_SETMASK, &before, NULL);
+	sigprocmask(SIG_SETMASK, &before, NULL); /* NOLINT(concurrency-mt-unsafe): there is one thread */
 	status = hp_output_end(&b.output, status);
 	end_build(&b);
 	return status;

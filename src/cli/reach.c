@@ -57,7 +57,7 @@ static bool add_name(struct names *names, char *name)
 		return false;
 	}
 	names->v = v;
-	v[names->n++] = name;
+	v[names->n++] = name; /* NOLINT(-Wanalyzer-malloc-leak): the names have it */
 	return true;
 }
 
@@ -138,9 +138,11 @@ static bool take_include(struct file *file, const char *at)
 	const char *name = quoted(at, &length);
 
 	if (name)
+		/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the file has its names */
 		return add_name(&file->includes, strndup(name, length));
 	length = word_length(at);
 	if (length && *skip_blanks(at + length) == '\n')
+		/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the file has its names */
 		return add_name(&file->macros, strndup(at, length));
 	file->is_unclear = true;
 	return true;
@@ -151,6 +153,7 @@ static bool take_define(struct file *file, const char *at)
 	size_t length;
 	const char *name = quoted(skip_blanks(at + word_length(at)), &length);
 
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the file has its names */
 	return !name || add_name(&file->includes, strndup(name, length));
 }
 
@@ -357,6 +360,7 @@ static bool is_put_together(const char *text, const char *macro)
 		while (before > text && strchr(" \t\f\v\r", before[-1]))
 			before--;
 		bool is_define = before - text >= 6 && before < at && strncmp(before - 6, "define", 6) == 0;
+		/* cppcheck-suppress knownConditionTrueFalse; it takes what the loop leaves for the beginning */
 		if (is_define && *behind != '\n' && !quoted(behind, &ignored))
 			return true;
 	}
@@ -419,6 +423,7 @@ struct hp_reach *hp_reach_new(char *const *changed, size_t n_changed)
 	bool ok = reach && add_name(&reach->system, strdup("/usr/local/include")) &&
 	          add_name(&reach->system, strdup("/usr/include"));
 
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread */
 	if (ok && glob("/usr/include/*-linux-*", GLOB_ONLYDIR, NULL, &found) == 0)
 		for (size_t i = 0; i < found.gl_pathc && ok; i++)
 			ok = add_name(&reach->system, strdup(found.gl_pathv[i]));

@@ -303,8 +303,7 @@ static bool is_pic(const struct hp_compile *compile)
 
 static const struct candidate *preferred(const struct candidate *a, const struct candidate *b)
 {
-	return !a || (b->score > a->score) || (b->score == a->score && is_pic(b->compile) && !is_pic(a->compile)) ? b
-	                                                                                                          : a;
+	return b->score > a->score || (b->score == a->score && is_pic(b->compile) && !is_pic(a->compile)) ? b : a;
 }
 
 static int refuse_several(const struct chooser *c, const struct candidate *a, const struct candidate *b)
@@ -336,10 +335,10 @@ static bool has_functions(const struct hp_object *object)
 /* Of those with the best score all have to be alike. */
 static int choose(const struct chooser *c, const struct hp_compile **ret_compile)
 {
-	const struct candidate *best = NULL;
+	const struct candidate *best = &c->v[0];
 	int r = 0;
 
-	for (size_t i = 0; i < c->n; i++)
+	for (size_t i = 1; i < c->n; i++)
 		best = preferred(best, &c->v[i]);
 	if (c->what->n_images && !best->score && has_functions(best->object))
 		return refuse_none(c);
