@@ -103,6 +103,7 @@ int hp_order_take(struct hp_exchange *x, struct hp_order *order)
 	hp_order_take_options(in, &flags, &order->options);
 	order->dry = flags & 1;
 	order->aside = flags & 2;
+	order->is_ground = flags & 4;
 	order->generation = hp_take(in, 8);
 	order->n_regions = hp_take_count(in, 4, HP_WIRE_REGIONS_MAX, 8);
 	for (uint32_t i = 0; i < order->n_regions; i++)

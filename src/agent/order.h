@@ -21,6 +21,7 @@ struct hp_order {
 	char name[HP_WIRE_STR_MAX + 1];
 	struct hotpatch_options options;
 	bool dry, aside; /* aside: what is replaced may be put back */
+	bool is_ground;  /* later patches count on it */
 	uint64_t generation;
 	uint64_t regions[HP_WIRE_REGIONS_MAX];
 	struct hotpatch *replaced[HP_WIRE_REGIONS_MAX];

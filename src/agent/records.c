@@ -135,6 +135,7 @@ static struct hp_record *record_new(const struct hp_order *order, struct hp_err 
 		memcpy(record->notes, order->notes ? order->notes : (const uint8_t *)"", order->notes_size);
 		record->notes_size = order->notes_size;
 		record->n_changes = order->n_changes;
+		record->is_ground = order->is_ground;
 		memcpy(record->regions, order->regions, order->n_regions * sizeof(*record->regions));
 		record->n_regions = order->n_regions;
 		memcpy(record->used, order->used, order->n_used * sizeof(*record->used));
@@ -165,6 +166,33 @@ static void take_migrations(struct hp_record *record, const struct hp_order *ord
 		else if (order->callbacks[i].event == HP_WIRE_MIGRATE_BACK)
 			record->migrations[record->n_migrations - 1].back = (void (*)(void))address;
 	}
+}
+
+static bool is_out(const struct switching *s, const struct hp_record *record)
+{
+	for (size_t i = 0; i < s->n_out; i++)
+		if (s->out[i] == record)
+			return true;
+	return false;
+}
+
+/* Code of patches that came later was compiled for the types and layouts of what it stands on. A patch that takes its
+ * own place brings them again. */
+static int check_ground(const struct switching *s, struct hp_err *err)
+{
+	for (size_t i = 0; i < s->n_out; i++) {
+		const struct hp_record *out = s->out[i];
+		if (!out->is_ground || (s->in && strcmp(s->in->name, out->name) == 0))
+			continue;
+		for (const struct hp_record *later = out->next; later; later = later->next)
+			if (later->patch && later != s->in && !is_out(s, later))
+				return hp_err_set(
+					err, HOTPATCH_ESTATE,
+					"patch '%s' has changed types or layouts, on which '%s', which was applied after "
+					"it, may count; revert that first",
+					out->name, later->name);
+	}
+	return 0;
 }
 
 /* Objects change while no code is running that knows them: old and new must never run beside each other. */
@@ -248,7 +276,9 @@ static int switch_patches(struct switching *s, struct hp_session *session)
 {
 	struct hotpatch *in = s->in && s->in->patch->n ? s->in->patch : NULL, *out[HP_WIRE_REGIONS_MAX];
 	bool calls = in && in->n_listeners;
-	int error = check_migrations(s, session->request.mode, &session->err);
+	int error = check_ground(s, &session->err);
+	if (!error)
+		error = check_migrations(s, session->request.mode, &session->err);
 	for (size_t i = 0; i < s->n_out; i++) {
 		out[i] = s->out[i]->patch;
 		calls |= out[i]->n_listeners > 0;
@@ -296,7 +326,8 @@ static int try_patch(const struct hp_exchange *x, const struct hp_order *order, 
 {
 	struct switching s = {.order = order, .in = record};
 	find_out(x->agent, order, &s);
-	return check_migrations(&s, session->request.mode, &session->err);
+	int error = check_ground(&s, &session->err);
+	return error ? error : check_migrations(&s, session->request.mode, &session->err);
 }
 
 static int apply(struct hp_exchange *x, struct hp_order *order, struct hp_session *session, uint64_t *ret_id)

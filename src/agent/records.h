@@ -36,6 +36,7 @@ struct hp_record {
 	struct hotpatch *aside; /* set aside: what it consists of, to be put back; else NULL */
 	struct timespec since;  /* CLOCK_REALTIME */
 	uint32_t n_changes;
+	bool is_ground; /* it cannot be taken away beneath later ones, which count on its types and layouts */
 	uint64_t regions[HP_WIRE_REGIONS_MAX]; /* their ids */
 	size_t n_regions;
 	uint64_t used[HP_WIRE_REGIONS_MAX]; /* of earlier patches, to which its code refers */

@@ -33,6 +33,9 @@ enum hp_patch_kind {
 enum { HP_BINDING_WEAK = 1, HP_BINDING_CONSTANT = 2 };
 enum { HP_DEFINE_STATIC = 1 };
 
+/* Of the header: later patches of the same sources count on types or layouts that it brings. */
+enum { HP_PATCH_GROUND = 1 };
+
 enum hp_patch_callback_kind { HP_PRE_APPLY, HP_POST_APPLY, HP_PRE_REVERT, HP_POST_REVERT };
 
 struct hp_patch_reloc {
@@ -130,6 +133,7 @@ struct hp_patch_message {
 
 struct hp_patchfile {
 	char *path;
+	uint32_t flags; /* HP_PATCH_GROUND */
 	const char *name, *description, *producer;
 	struct hp_patch_section *sections;
 	size_t n_sections;

@@ -97,7 +97,8 @@ static int read_header(struct notes *n)
 			"the patch file '%s' is of version %u, this hotpatch reads version %u: build it again "
 			"with this one",
 			n->file->path, version, HP_PATCH_VERSION);
-	if (hp_take(&n->in, 4) != 0)
+	n->file->flags = (uint32_t)hp_take(&n->in, 4);
+	if (n->file->flags & ~(uint32_t)HP_PATCH_GROUND)
 		return damaged(n, "has flags that are not known");
 	n->file->name = take_string(n);
 	n->file->description = take_string(n);

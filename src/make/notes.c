@@ -229,11 +229,20 @@ static void write_list(const struct hp_packing *p, enum hp_note_type type, const
 	}
 }
 
+static bool is_ground(const struct hp_findings *findings)
+{
+	for (size_t i = 0; i < findings->count; i++)
+		if (findings->items[i].kind == HP_FOUND_ALLOWED || findings->items[i].kind == HP_FOUND_MIGRATED ||
+		    findings->items[i].kind == HP_FOUND_SIGNATURE)
+			return true;
+	return false;
+}
+
 int hp_packing_notes(struct hp_packing *p, const struct hp_findings *findings)
 {
 	hp_patchwriter_note(p->writer, HP_NOTE_HEADER);
 	hp_patchwriter_number(p->writer, HP_PATCH_VERSION, 4);
-	hp_patchwriter_number(p->writer, 0, 4);
+	hp_patchwriter_number(p->writer, is_ground(findings) ? HP_PATCH_GROUND : 0, 4);
 	hp_patchwriter_string(p->writer, p->options->name);
 	hp_patchwriter_string(p->writer, p->options->description ? p->options->description : "");
 	hp_patchwriter_string(p->writer, "hotpatch " HP_VERSION);

@@ -173,9 +173,12 @@ static int check_signature(const struct check *c, uint32_t index)
 		return hp_err_set(c->err, r, "%s", found.text);
 	if (r == HOTPATCH_ETYPE && new->is_global)
 		return check_global(c, new, &found);
-	if (r != HOTPATCH_ETYPE || !find_other_caller(c, index))
+	if (r != HOTPATCH_ETYPE)
 		return 0;
-	return refuse_signature(c, index, &found);
+	if (find_other_caller(c, index))
+		return refuse_signature(c, index, &found);
+	return hp_findings_add(c->findings, HP_FOUND_SIGNATURE, c->unit->source, new->name, c->err,
+	                       "the type of '%s' changed (%s), with all that refer to it", new->name, found.text);
 }
 
 /* -- Constructors ---------------------------------------------------------------------------------------------- */

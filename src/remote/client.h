@@ -168,8 +168,9 @@ struct hp_remote_data {
 struct hp_remote_apply {
 	const char *name;
 	enum hotpatch_mode mode;
-	bool dry_run; /* every check, nothing done; code and extents may be 0 */
-	bool aside;   /* what is replaced may be put back with hp_remote_switch */
+	bool dry_run;   /* every check, nothing done; code and extents may be 0 */
+	bool is_ground; /* not to be reverted under later patches: they count on its types and layouts */
+	bool aside;     /* what is replaced may be put back with hp_remote_switch */
 	uint32_t timeout_ms, stall_ms;
 	uint64_t generation; /* 0: whatever is loaded */
 	const uint64_t *regions;

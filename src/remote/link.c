@@ -387,6 +387,7 @@ static int apply(struct hp_link *link, bool dry_run, struct hp_remote_result *re
 		.name = link->file->name,
 		.mode = link->options.mode,
 		.dry_run = dry_run,
+		.is_ground = link->file->flags & HP_PATCH_GROUND,
 		.aside = link->options.aside,
 		.timeout_ms = link->options.timeout_ms,
 		.stall_ms = link->options.stall_ms,

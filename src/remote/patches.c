@@ -38,7 +38,8 @@ static void put_apply(struct hp_wire *out, const struct hp_remote_apply *request
 {
 	hp_put_str(out, request->name);
 	hp_put(out, request->mode, 1);
-	hp_put(out, (request->dry_run ? 1 : 0) | (request->aside ? 2 : 0), 1);
+	hp_put(out, (unsigned)((request->dry_run ? 1 : 0) | (request->aside ? 2 : 0)) | (request->is_ground ? 4u : 0u),
+	       1);
 	hp_put(out, request->timeout_ms, 4);
 	hp_put(out, request->stall_ms, 4);
 	hp_put(out, request->generation, 8);
