@@ -12,14 +12,10 @@ change table src/func.c "/^static const char hexdigits/,/};/ s/'A', 'B'/'a', 'b'
 	"SELECT hex('*')" 2A 2a
 change static src/status.c 's/\*pCurrent = wsdStat.nowValue\[op\];/*pCurrent = wsdStat.nowValue[op] ? -7 : 0;/' "$library" \
 	'~status' positive negative
-# sqlite3VdbeExec, a function of all opcodes with its jump table, in which every statement is while it runs.
-change hot src/vdbe.c 's/case OP_Add: .*sqlite3AddInt64(&iB,iA).*break;/case OP_Add: if( sqlite3AddInt64(\&iB,iA+100) ) goto fp_math; break;/' \
-	"$library" 'SELECT 3 + 4' 7 107
 load sqlite3 4 "$work/db" "${run[@]}"
 targets=("$load_pid")
 try_all
 row body 'func.c: body of an SQL function'
 row table 'func.c: static table'
 row static 'status.c: use of a static variable'
-row hot 'vdbe.c: in sqlite3VdbeExec, which all statements run'
 end_load
