@@ -38,23 +38,25 @@ static const char *hotpatch_path(void)
 	return info.dli_fname;
 }
 
-/* Ours with LD_PRELOAD set or left out. */
-static char **environment(bool preload)
+/* Ours with LD_PRELOAD, and HOTPATCH_SERVE, set or left out. */
+static char **environment(const struct child *child)
 {
 	enum { MOST = 4096 };
-	static char *with[MOST], *without[MOST], setting[4200];
-	char **made = preload ? with : without;
+	static char *with[MOST], *served[MOST], *without[MOST], setting[4200], serve[] = "HOTPATCH_SERVE=1";
+	char **made = child->serve ? served : child->preload ? with : without;
 	size_t n = 0;
 
 	if (made[0] != NULL)
 		return made;
-	if (preload) {
+	if (child->serve)
+		made[n++] = serve;
+	if (child->preload) {
 		snprintf(setting, sizeof(setting), "LD_PRELOAD=%s", hotpatch_path());
 		made[n++] = setting;
 	}
 	for (char **variable = environ; *variable != NULL; variable++) {
 		must(n < MOST - 1, "a very large environment");
-		if (strncmp(*variable, "LD_PRELOAD=", 11) != 0)
+		if (strncmp(*variable, "LD_PRELOAD=", 11) != 0 && strncmp(*variable, "HOTPATCH_SERVE=", 15) != 0)
 			made[n++] = *variable;
 	}
 	return made;
@@ -67,7 +69,7 @@ static pid_t child_start(const struct child *child, const posix_spawn_file_actio
 {
 	char *arguments[] = {(char *)child->program, (char *)first, (char *)second, NULL};
 	pid_t pid;
-	int error = posix_spawn(&pid, child->program, actions, NULL, arguments, environment(child->preload));
+	int error = posix_spawn(&pid, child->program, actions, NULL, arguments, environment(child));
 	must(error == 0, child->program);
 	return pid;
 }
@@ -111,7 +113,7 @@ static size_t read_some(const struct worker *worker, struct answers *ret, size_t
 
 double child_time(const struct child *child)
 {
-	environment(child->preload); /* made outside the time */
+	environment(child); /* made outside the time */
 	uint64_t begin = timing_now();
 	child_end(child, child_start(child, NULL, NULL, NULL));
 	return (double)(timing_now() - begin) / 1e3;

@@ -8,6 +8,7 @@
 struct child {
 	char program[4096];
 	bool preload; /* with libhotpatch in LD_PRELOAD: the one the benchmark itself runs with */
+	bool serve;   /* with the agent too, as `hotpatch run` starts it */
 };
 
 /* A program of the folder `programs` in `folder`. */

@@ -13,17 +13,26 @@
 #include "child.h"
 #include "footprint.h"
 
-enum { NEITHER, LINKED, PRELOADED, PLAIN, N_WAYS };
+enum { NEITHER, LINKED, PRELOADED, SERVED, PLAIN, N_WAYS };
 
 static const struct way {
 	const char *name, *few, *many; /* the programs with 10 and with 10,000 functions */
-	bool preload, present;
+	bool preload, present, serve;
 } ways[N_WAYS] = {
 	[NEITHER] = {"neither", "start-10", "start-10000", false, false},
 	[LINKED] = {"linked", "start-10-linked", "start-10000-linked", false, true},
 	[PRELOADED] = {"preloaded", "start-10", "start-10000", true, true},
+	[SERVED] = {"preloaded, with the agent", "start-10", "start-10000", true, true, true},
 	[PLAIN] = {"neither, nothing prepared", NULL, "start-10000-plain", false, false},
 };
+
+static struct child way_child(const char *folder, const struct way *way, const char *program)
+{
+	struct child child = child_of(folder, program, way->preload);
+
+	child.serve = way->serve;
+	return child;
+}
 
 static unsigned rounds(const struct report *report, unsigned full, unsigned quick)
 {
@@ -78,7 +87,7 @@ static void take_times(struct report *report, const char *folder, struct summary
 	struct times times[N_WAYS] = {0};
 
 	for (unsigned way = 0; way < N_WAYS; way++)
-		children[way] = child_of(folder, ways[way].many, ways[way].preload);
+		children[way] = way_child(folder, &ways[way], ways[way].many);
 	for (unsigned number = 0; number < rounds(report, 400, 100); number++)
 		time_round(children, number, times);
 	for (unsigned way = 0; way < N_WAYS; way++) {
@@ -98,16 +107,18 @@ static void measure_time(struct report *report, const char *folder)
 		add_time(report, "start to end, 10,000 functions", ways[way].name, us[way]);
 	add_time(report, "start to end, more than neither", "linked", more[LINKED]);
 	add_time(report, "start to end, more than neither", "preloaded", more[PRELOADED]);
+	add_time(report, "start to end, more than neither", ways[SERVED].name, more[SERVED]);
 	add_time(report, "start to end, more than nothing prepared", "neither", more[NEITHER]);
 	add_time_budget(report, "start-up cost of linking, nothing patched", us[NEITHER], more[LINKED]);
 	add_time_budget(report, "start-up cost of preloading, nothing patched", us[NEITHER], more[PRELOADED]);
+	add_time_budget(report, "start-up cost of hotpatch run, nothing patched", us[NEITHER], more[SERVED]);
 }
 
 /* -- Memory ----------------------------------------------------------------------------------------------------- */
 
 static void ask(const char *folder, const struct way *way, const char *program, struct answers *ret)
 {
-	struct child child = child_of(folder, program, way->preload);
+	struct child child = way_child(folder, way, program);
 	child_ask(&child, "tell", NULL, ret);
 	if ((answers_get(ret, "hotpatch") != 0) == way->present)
 		return;

@@ -158,7 +158,7 @@ field() {
 	[ ! -e serve.hp ]
 }
 
-# Seen to fail: with names behind macros passed over; with names in folders of the command passed over.
+# Seen to fail: with names that macros stand for passed over, with those that are put together, with folders of the command.
 @test "a header is found however it is included, and other units are not asked for it" {
 	mkdir deep
 	echo '#include "limit.h"' >include/outer.h

@@ -36,5 +36,16 @@ if ! kill "$benchmark" 2>/dev/null || grep -qi error benchmark.log; then
 	fault benchmark "redis-benchmark: $(tr '\r' '\n' <benchmark.log | grep -i error | tail -3)"
 fi
 wait "$benchmark" 2>/dev/null
+
+# Of the quiet server, whose executable has more than 5 MB: the middle of 21 whole commands.
+for ((i = 0; i < 21; i++)); do
+	apply body
+	echo "${applied[body]}"
+	revert body
+done >applies
+applied[alone]=$(sort -n applies | sed -n 11p)
+if [[ ${faults[body]-} ]]; then fault alone "${faults[body]}"; fi
+row alone "apply, the middle of 21, $(($(stat -c %s "$server") >> 20)) MiB, nothing else asked"
+
 if ! cli shutdown nosave || ! wait "${targets[0]}"; then fault benchmark "the server did not end as it should: $(tail -3 server.log)"; fi
 row benchmark 'redis-benchmark without an error, the server ends well'
