@@ -370,7 +370,8 @@ static void one_fault(const struct scenario *scenario, long at, bool lasting)
 	check_results(is_live(code) ? scenario->new : scenario->old, when);
 	if (!is_live(code)) {
 		check_error(when, (int)at, scenario->name, code);
-		/* Who did not answer in time may stand in a prefix: it goes later, at the latest below, when all are still. */
+		/* Who did not answer in time may stand in a prefix: it goes later, at the latest below, when all are
+		 * still. */
 		if (!lasting && code != HOTPATCH_ETIMEDOUT)
 			program_check(before, when);
 		code = scenario->operate();
