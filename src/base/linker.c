@@ -9,8 +9,8 @@
 
 #include "base/mapped.h"
 
-/* Of what looks at memory as it is, which AddressSanitizer may have its red zones in; all of it is mapped. */
-#define AS_IT_IS __attribute__((no_sanitize("address")))
+/* Of what looks at memory as it is, freed or not, which sanitizers have their own mind about; all of it is mapped. */
+#define AS_IT_IS __attribute__((no_sanitize("address"), no_sanitize("thread")))
 
 AS_IT_IS static uintptr_t word_at(uintptr_t address)
 {
