@@ -20,7 +20,7 @@ completes() {
 
 @test "commands" {
 	[[ $(completes a) == "apply attach" ]]
-	[[ $(completes re) == "revert" ]]
+	[[ $(completes re) == "redo revert" ]]
 	[[ $(completes "" | wc -w) -eq $(($("$hotpatch" --help | grep -c '^  [a-z]') + 2)) ]]
 }
 
