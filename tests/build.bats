@@ -346,3 +346,14 @@ gone() {
 	[ "$status" -eq 0 ]
 	[[ $output == "usage: hotpatch build "* ]]
 }
+
+# Seen to fail: with the old text ended at its first NUL (the comment is not closed).
+@test "a file with a NUL in it" {
+	printf '/* a \0 in a comment */\n' | cat - src/serve.c >with && mv with src/serve.c
+	git -c user.email=t@example.org -c user.name=t commit -q -a -m nul
+	sed -i 's/return LIMIT;/return LIMIT + 1;/' src/serve.c
+	run "$hotpatch" build -C out --base HEAD src/serve.c
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"function 'limit' changed"* && $output == *"1 function changed, 0 new"* ]]
+}
