@@ -357,3 +357,14 @@ gone() {
 	[ "$status" -eq 0 ]
 	[[ $output == *"function 'limit' changed"* && $output == *"1 function changed, 0 new"* ]]
 }
+
+# Seen to fail: with what is behind the NUL not looked at ("nothing to patch").
+@test "a header that is included behind a NUL" {
+	printf '/* a \0 in a comment */\n' | cat - src/serve.c >with && mv with src/serve.c
+	mkdir base && cp -r src include base
+	sed -i 's/5/6/' include/limit.h
+	run "$hotpatch" build -C out --base base --root . -n header
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"1 function changed, 0 new"* ]]
+}
