@@ -358,7 +358,7 @@ gone() {
 	[[ $output == *"function 'limit' changed"* && $output == *"1 function changed, 0 new"* ]]
 }
 
-# Seen to fail: with what is behind the NUL not looked at ("nothing to patch").
+# Seen to fail: with what is behind the NUL not looked at ("no file is made from it").
 @test "a header that is included behind a NUL" {
 	printf '/* a \0 in a comment */\n' | cat - src/serve.c >with && mv with src/serve.c
 	mkdir base && cp -r src include base
