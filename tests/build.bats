@@ -346,3 +346,25 @@ gone() {
 	[ "$status" -eq 0 ]
 	[[ $output == "usage: hotpatch build "* ]]
 }
+
+# Seen to fail: with the old text ended at its first NUL (the comment is not closed).
+@test "a file with a NUL in it" {
+	printf '/* a \0 in a comment */\n' | cat - src/serve.c >with && mv with src/serve.c
+	git -c user.email=t@example.org -c user.name=t commit -q -a -m nul
+	sed -i 's/return LIMIT;/return LIMIT + 1;/' src/serve.c
+	run "$hotpatch" build -C out --base HEAD src/serve.c
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"function 'limit' changed"* && $output == *"1 function changed, 0 new"* ]]
+}
+
+# Seen to fail: with what is behind the NUL not looked at ("no file is made from it").
+@test "a header that is included behind a NUL" {
+	printf '/* a \0 in a comment */\n' | cat - src/serve.c >with && mv with src/serve.c
+	mkdir base && cp -r src include base
+	sed -i 's/5/6/' include/limit.h
+	run "$hotpatch" build -C out --base base --root . -n header
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[[ $output == *"1 function changed, 0 new"* ]]
+}

@@ -177,6 +177,39 @@ static void replace(void **state)
 	                 HOTPATCH_ESTATE);
 }
 
+/* A patch that changes nothing itself has the place of others all the same: it is reverted and replaced like any.
+ * Seen to fail: it could not be, since it was empty. */
+static void replace_alone(void **state)
+{
+	struct hp_remote_result result;
+	(void)state;
+	uint64_t out = apply_two("A", 11, 12, NULL, 0);
+	struct hp_remote_apply request = {.name = "none", .replaced = &out, .n_replaced = 1};
+	OK(hp_remote_apply(remote, &request, &result, &err));
+	assert_true(result.live);
+	says("1 2 5 7");
+	OK(revert(result.patch));
+	assert_int_equal(revert(result.patch), HOTPATCH_ESTATE);
+	struct hp_remote_callback callback = {HOTPATCH_PRE_APPLY, there(veto)};
+	request.callbacks = &callback;
+	request.n_callbacks = 1;
+	out = apply_two("A", 11, 12, NULL, 0);
+	/* Seen to fail: the callback was never called. */
+	assert_int_equal(hp_remote_apply(remote, &request, &result, &err), HOTPATCH_EINVAL);
+	says("11 12 5 7");
+	request.n_callbacks = 0;
+	OK(revert(out));
+	out = apply_two("A", 11, 12, NULL, 0);
+	OK(hp_remote_apply(remote, &request, &result, &err));
+	out = result.patch;
+	OK(hp_remote_apply(remote, &request, &result, &err));
+	out = result.patch;
+	out = apply_two("A", 11, 12, &out, 1);
+	says("11 12 5 7");
+	OK(revert(out));
+	says("1 2 5 7");
+}
+
 static void read_original(void **state)
 {
 	uint8_t before[32], after[32], now[32];
@@ -411,6 +444,29 @@ static void fork_has_its_own(void **state)
 	hp_remote_close(other);
 }
 
+/* Seen to fail: what changes nothing was not in force in the child. */
+static void fork_has_the_empty(void **state)
+{
+	struct hp_remote *other = NULL;
+	struct hp_remote_patches patches;
+	struct hp_remote_result result;
+	(void)state;
+	uint64_t out = apply_two("A", 11, 12, NULL, 0);
+	OK(hp_remote_apply(remote, &(struct hp_remote_apply){.name = "none", .replaced = &out, .n_replaced = 1},
+	                   &result, &err));
+	pid_t child = atoi(target_ask(&target, "fork"));
+	assert_true(child > 0);
+	for (int i = 0; i < 500 && hp_remote_open(child, 1000, &other, &err) != 0; i++)
+		usleep(10000);
+	assert_non_null(other);
+	OK(hp_remote_patches(other, &patches, &err));
+	assert_true(patches.n > 0 && patches.v[patches.n - 1].live);
+	hp_remote_patches_free(&patches);
+	OK(hp_remote_revert(other, &(struct hp_remote_revert){.name = "none"}, &result, &err));
+	kill(child, SIGKILL);
+	hp_remote_close(other);
+}
+
 /* The program ends with its last thread, as if the agent were none; the exit status is seen by tear_down. */
 static void leave(void **state)
 {
@@ -490,6 +546,7 @@ int main(int argc, char **argv)
 		TEST(symbols),
 		TEST(reading),
 		TEST(replace),
+		TEST(replace_alone),
 		TEST(apply_and_revert),
 		TEST(read_original),
 		TEST(refusals),
@@ -497,6 +554,7 @@ int main(int argc, char **argv)
 		TEST(data),
 		TEST(blockers),
 		TEST(fork_has_its_own),
+		TEST(fork_has_the_empty),
 		TEST(leave),
 		TEST(sealed_meanwhile),
 		TEST(stack_up),

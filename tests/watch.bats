@@ -3,7 +3,7 @@
 # which status it ends. watch_keeps.bats has what a reload must not break.
 #
 # Seen to fail: without the hash of contents (touched files reload), without compiling again what was saved meanwhile
-# (the second of two saves is lost), with units forgotten after a failed build, without reading the database again, without
+# (the second of two saves is lost), with units forgotten after a failed build, without reading the database again (no event tells of it), without
 # polling.
 
 bats_require_minimum_version 1.5.0

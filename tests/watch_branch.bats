@@ -2,7 +2,7 @@
 # watch_branch.bats - hotpatch watch: many files at once, and folders that go and come back. They are 50, and with HP_WHOLE
 # in the environment 200.
 #
-# Seen to fail: without the watch on a folder that comes back.
+# Seen to fail: without the watch on a folder that comes back: the second save in it is lost. The first is seen without.
 
 bats_require_minimum_version 1.5.0
 
@@ -66,4 +66,8 @@ teardown() {
 	sed -i 's/1000/2000/' src/many/m$files.c
 	reloaded applied ".files == [\"src/many/m$files.c\"]"
 	expect price 0 $((1001 * (files + 2000)))
+	# That was seen when the folder was found again; this is by its watch.
+	sed -i 's/2000/3000/' src/many/m$files.c
+	reloaded applied ".files == [\"src/many/m$files.c\"]"
+	expect price 0 $((1001 * (files + 3000)))
 }

@@ -247,6 +247,15 @@ static int check_name(const struct hp_exchange *x, const struct hp_order *order,
 	return record ? hp_err_set(err, HOTPATCH_ESTATE, "patch '%s' is in force already", order->name) : 0;
 }
 
+/* It takes part in no transition, in which callbacks and data would have their moment. */
+static int check_empty(const struct hp_order *order, struct hp_err *err)
+{
+	if (order->n_changes || (!order->n_callbacks && !order->n_writes))
+		return 0;
+	return hp_err_set(err, HOTPATCH_EINVAL, "patch '%s' changes no function, but has callbacks or data",
+	                  order->name);
+}
+
 int hp_order_check(const struct hp_exchange *x, struct hp_order *order, struct hp_err *err)
 {
 	int error = order->generation && order->generation != hp_mapped_generation()
@@ -260,5 +269,7 @@ int hp_order_check(const struct hp_exchange *x, struct hp_order *order, struct h
 		error = check_regions(x, order, err);
 	if (!error)
 		error = find_replaced(x, order, err);
+	if (!error)
+		error = check_empty(order, err);
 	return error ? error : check_name(x, order, err);
 }

@@ -78,7 +78,8 @@ void hp_records_mend(struct hp_agent *agent)
 		if (!record->patch)
 			continue;
 		record->patch->leaving = false;
-		record->patch->applied = hp_patch_is_live(record->patch);
+		if (record->patch->n)
+			record->patch->applied = hp_patch_is_live(record->patch);
 		if (!record->patch->applied) /* what it consists of is lost, which is little */
 			record->patch = NULL;
 	}
@@ -271,27 +272,44 @@ static void own_regions(struct hp_agent *agent, const struct hp_record *record)
 	pthread_mutex_unlock(&agent->lists);
 }
 
-/* Descriptors are lent for callbacks before and after; what runs while callers are held has the agent's own. */
+/* What became of those that hp_patch_switch has not seen, too. */
+static void note_switched(const struct switching *s)
+{
+	for (size_t i = 0; i < s->n_out; i++)
+		s->out[i]->patch->applied = false;
+	if (s->in)
+		s->in->patch->applied = true;
+}
+
+/* Those with no code of their own, which only have the place of others, take part in no transition. Descriptors are
+ * lent for callbacks before and after; what runs while callers are held has the agent's own. */
 static int switch_patches(struct switching *s, struct hp_session *session)
 {
 	struct hotpatch *in = s->in && s->in->patch->n ? s->in->patch : NULL, *out[HP_WIRE_REGIONS_MAX];
 	bool calls = in && in->n_listeners;
+	size_t n_out = 0;
 	int error = check_ground(s, &session->err);
 	if (!error)
 		error = check_migrations(s, session->request.mode, &session->err);
-	for (size_t i = 0; i < s->n_out; i++) {
-		out[i] = s->out[i]->patch;
-		calls |= out[i]->n_listeners > 0;
-	}
 	if (error)
 		return error;
+	for (size_t i = 0; i < s->n_out; i++) {
+		if (s->out[i]->patch->n)
+			out[n_out++] = s->out[i]->patch;
+		calls |= s->out[i]->patch->n_listeners > 0;
+	}
 	session->request.commit = commit;
 	session->request.commit_arg = s;
 	if (calls)
 		hp_table_borrow();
-	error = hp_patch_switch(in, out, s->n_out, session);
+	if (in || n_out || !s->n_out)
+		error = hp_patch_switch(in, out, n_out, session);
+	else
+		session->outcome->live = session->outcome->drained = true;
 	if (calls)
 		hp_table_give_back();
+	if (session->outcome->live)
+		note_switched(s);
 	return error;
 }
 
@@ -315,7 +333,6 @@ static int apply_patch(struct hp_exchange *x, struct hp_order *order, struct hp_
 		return error;
 	}
 	own_regions(agent, record);
-	record->patch->applied = true;
 	retire_records(agent, order->aside, session);
 	return error;
 }

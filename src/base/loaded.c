@@ -85,14 +85,19 @@ void hp_loaded_free(struct hp_loaded *loaded)
 
 /* -- Files ------------------------------------------------------------------------------------------------------- */
 
-static bool copy_file(int from, int to)
+/* 0, or the errno of what went wrong. */
+static int copy_file(int from, int to)
 {
 	char buffer[16384];
 	ssize_t got;
 	while ((got = read(from, buffer, sizeof(buffer))) > 0)
-		if (write(to, buffer, (size_t)got) != got)
-			return false;
-	return got == 0;
+		for (ssize_t done = 0; done < got;) {
+			ssize_t n = write(to, buffer + done, (size_t)(got - done));
+			if (n < 0)
+				return errno;
+			done += n;
+		}
+	return got < 0 ? errno : 0;
 }
 
 /* "/proc/self/fd/5", spelt differently each time: the dynamic linker goes by the name before it looks at the file. */
@@ -104,23 +109,45 @@ static void spell_descriptor(int fd, unsigned spelling, char *name, size_t size)
 	snprintf(name + used, size - used, "/fd/%d", fd);
 }
 
-/* A file of the name or the identity of one that is loaded is, to the dynamic linker, the one it has: a copy without a
- * name is another. */
-static void *load_copy(const char *path)
+static int load_named(const char *path, const char *name, void **ret_handle, struct hp_err *err)
 {
-	void *handle = NULL;
-	int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("hotpatch", MFD_CLOEXEC);
-	if (from >= 0 && to >= 0 && copy_file(from, to)) {
-		static unsigned copies;
-		char name[160];
-		spell_descriptor(to, ++copies, name, sizeof(name));
-		handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+	*ret_handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (*ret_handle)
+		return 0;
+	const char *why = dlerror();
+	return hp_err_set(err, HOTPATCH_ELOAD, "library '%s' cannot be loaded: %s", name,
+	                  why ? why : "the dynamic linker does not say why");
+}
+
+static int make_copy(const char *path, const char *name, int *ret_copy, struct hp_err *err)
+{
+	int from = open(path, O_RDONLY | O_CLOEXEC);
+	if (from < 0)
+		return hp_err_system(err, HOTPATCH_ENOFILE, errno, "library '%s' cannot be opened", name);
+	int to = memfd_create("hotpatch", MFD_CLOEXEC), number = to < 0 ? errno : copy_file(from, to);
+	close(from);
+	if (!number) {
+		*ret_copy = to;
+		return 0;
 	}
-	if (from >= 0)
-		close(from);
 	if (to >= 0)
 		close(to);
-	return handle;
+	return hp_err_system(err, HOTPATCH_ESYSTEM, number, "library '%s' cannot be copied into memory", name);
+}
+
+/* A file of the name or the identity of one that is loaded is, to the dynamic linker, the one it has: a copy without a
+ * name is another. */
+static int load_copy(const char *path, const char *name, void **ret_handle, struct hp_err *err)
+{
+	static unsigned copies;
+	char place[160];
+	int copy = -1, error = make_copy(path, name, &copy, err);
+	if (error)
+		return error;
+	spell_descriptor(copy, ++copies, place, sizeof(place));
+	error = load_named(place, name, ret_handle, err);
+	close(copy);
+	return error;
 }
 
 static bool same_file(const struct hp_loaded *loaded, const struct stat *status)
@@ -134,14 +161,14 @@ static bool same_content(const struct hp_loaded *loaded, const struct stat *stat
 	       loaded->modified.tv_sec == status->st_mtim.tv_sec && loaded->modified.tv_nsec == status->st_mtim.tv_nsec;
 }
 
-static void *load(const char *path, const struct stat *status)
+static int load(const char *path, const char *name, const struct stat *status, void **ret_handle, struct hp_err *err)
 {
 	for (const struct hp_loaded *l = all; l; l = l->next)
 		if (same_content(l, status))
 			break;
 		else if (same_file(l, status) || strcmp(l->path, path) == 0)
-			return load_copy(path);
-	return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+			return load_copy(path, name, ret_handle, err);
+	return load_named(path, name, ret_handle, err);
 }
 
 /* -- Images ------------------------------------------------------------------------------------------------------ */
@@ -298,17 +325,10 @@ int hp_loaded_open(const char *path, const char *name, struct hp_loaded **ret_lo
 		images_free(&before);
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to load library '%s'", name);
 	}
-	int error;
-	void *handle = load(path, &status);
-	if (handle) {
-		error = remember(path, name, handle, &before, &status, ret_loaded, err);
-		if (error)
-			dlclose(handle);
-	} else {
-		const char *why = dlerror();
-		error = hp_err_set(err, HOTPATCH_ELOAD, "library '%s' cannot be loaded: %s", name,
-		                   why ? why : "the dynamic linker does not say why");
-	}
+	void *handle = NULL;
+	int error = load(path, name, &status, &handle, err);
+	if (!error && (error = remember(path, name, handle, &before, &status, ret_loaded, err)) != 0)
+		dlclose(handle);
 	images_free(&before);
 	return error;
 }

@@ -198,15 +198,22 @@ int hp_change_diff(struct hp_change *change, const char *diff, int strip, struct
 
 /* -- A revision ------------------------------------------------------------------------------------------------ */
 
-static int run_git(const char *folder, const char *const *arguments, char **ret_output, int *ret_status,
-                   struct hp_err *err)
+static int read_git(const char *folder, const char *const *arguments, char **ret_bytes, size_t *ret_size,
+                    int *ret_status, struct hp_err *err)
 {
 	char *words[12] = {"git", "-C", (char *)folder, "-c", "core.quotePath=off"};
 	size_t n = 5;
 
 	for (; *arguments && n < 11; arguments++)
 		words[n++] = (char *)*arguments;
-	return hp_program_run(words, NULL, ret_output, ret_status, err);
+	return hp_program_read(words, ret_bytes, ret_size, ret_status, err);
+}
+
+static int run_git(const char *folder, const char *const *arguments, char **ret_output, int *ret_status,
+                   struct hp_err *err)
+{
+	size_t size;
+	return read_git(folder, arguments, ret_output, &size, ret_status, err);
 }
 
 /* The old view has the file as it was, or not at all. */
@@ -214,6 +221,7 @@ static int take_revision(struct hp_change *change, const char *top, const char *
                          struct hp_err *err)
 {
 	char *object = NULL, *text = NULL, *path = hp_path_resolve(top, name);
+	size_t size = 0;
 	int status = 0, r = no_memory(err);
 
 	if (path && asprintf(&object, "%s:%s", revision, name) >= 0) {
@@ -223,11 +231,11 @@ static int take_revision(struct hp_change *change, const char *top, const char *
 		free(nothing);
 		if (r == 0 && status == 0) {
 			const char *arguments[] = {"cat-file", "blob", object, NULL};
-			r = run_git(top, arguments, &text, &status, err);
+			r = read_git(top, arguments, &text, &size, &status, err);
 		}
 	}
 	if (r == 0)
-		r = text ? hp_view_write(change->old_view, path, text, strlen(text), err)
+		r = text ? hp_view_write(change->old_view, path, text, size, err)
 		         : hp_view_remove(change->old_view, path, err);
 	free(text);
 	free(object);

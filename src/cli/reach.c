@@ -199,12 +199,13 @@ static struct file *read_file(const char *path)
 {
 	struct file *file = calloc(1, sizeof(*file));
 	struct hp_err ignored;
-	size_t size;
+	size_t size = 0;
 	bool ok = file && (file->path = strdup(path));
 
 	if (ok && hp_file_read(path, &file->text, &size, &ignored) < 0) {
 		file->is_unclear = true; /* what is there and cannot be read may include anything */
 	} else if (ok) {
+		file->is_unclear = strlen(file->text) < size; /* what is behind a NUL is not looked at */
 		blank_comments(file->text);
 		ok = read_directives(file);
 	}

@@ -285,9 +285,12 @@ int hp_patch_apply(struct hotpatch *patch, struct hp_session *session)
 	if (patch->n == 0)
 		return hp_err_set(err, HOTPATCH_EINVAL, "patch '%s' is empty; add changes with hotpatch_replace",
 		                  patch->name);
+	size_t n = patch->n;
 	int error = check_twice(patch, err);
 	if (!error)
 		error = hp_patch_call_listeners(patch, HOTPATCH_PRE_APPLY, err);
+	if (!error && patch->n > n) /* callbacks may add to it */
+		error = check_twice(patch, err);
 	if (!error)
 		error = fulfil_for_all(patch, true, session);
 	patch->applied = session->outcome->live;

@@ -426,7 +426,7 @@ int hp_program_end(pid_t pid, const char *program, int *ret_status, struct hp_er
 }
 
 /* All that comes out of fd. */
-static int read_all(const struct patience *p, int fd, char **ret_text)
+static int read_all(const struct patience *p, int fd, char **ret_bytes, size_t *ret_size)
 {
 	char *text = NULL, buffer[4096];
 	size_t size;
@@ -441,14 +441,18 @@ static int read_all(const struct patience *p, int fd, char **ret_text)
 			fwrite(buffer, 1, (size_t)n, to);
 	if ((fclose(to) != 0 || n < 0) && r == 0)
 		r = hp_err_set(p->err, HOTPATCH_ENOMEM, "no memory for what '%s' says", p->program);
-	if (r == 0)
-		*ret_text = text;
-	else
+	if (r < 0) {
 		free(text);
-	return r;
+		return r;
+	}
+	*ret_bytes = text;
+	*ret_size = size;
+	return 0;
 }
 
-int hp_program_run(char *const *words, const char *folder, char **ret_output, int *ret_status, struct hp_err *err)
+/* What it writes is read with ret_output alone, and then ret_size is there too. */
+static int run(char *const *words, const char *folder, char **ret_output, size_t *ret_size, int *ret_status,
+               struct hp_err *err)
 {
 	int ends[2] = {-1, -1}, number, r = 0;
 	char *output = NULL;
@@ -462,7 +466,7 @@ int hp_program_run(char *const *words, const char *folder, char **ret_output, in
 	if (!number) {
 		struct patience p = patience_begin(words[0], err);
 		if (ret_output)
-			r = read_all(&p, ends[0], &output);
+			r = read_all(&p, ends[0], &output, ret_size);
 		r = end_program(&p, pid, r, ret_status);
 	}
 	if (ends[0] >= 0)
@@ -474,4 +478,15 @@ int hp_program_run(char *const *words, const char *folder, char **ret_output, in
 	else
 		free(output);
 	return r;
+}
+
+int hp_program_run(char *const *words, const char *folder, char **ret_output, int *ret_status, struct hp_err *err)
+{
+	size_t size;
+	return run(words, folder, ret_output, &size, ret_status, err);
+}
+
+int hp_program_read(char *const *words, char **ret_bytes, size_t *ret_size, int *ret_status, struct hp_err *err)
+{
+	return run(words, NULL, ret_bytes, ret_size, ret_status, err);
 }

@@ -45,6 +45,10 @@ bool hp_command_has_debug(const struct hp_compile *compile);
 int hp_program_run(char *const *words, const char *folder, char **ret_output, int *ret_status,
                    struct hp_err *err) HP_MUST_CHECK;
 
+/* The same where this process is, for what may contain NUL bytes. */
+int hp_program_read(char *const *words, char **ret_bytes, size_t *ret_size, int *ret_status,
+                    struct hp_err *err) HP_MUST_CHECK;
+
 /* The same in two steps, for several at once. */
 int hp_program_start(char *const *words, const char *folder, pid_t *ret_pid, struct hp_err *err) HP_MUST_CHECK;
 int hp_program_wait(pid_t pid);

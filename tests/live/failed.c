@@ -160,6 +160,40 @@ static void veto(void)
 	CHECK_OK(hotpatch_free(patch));
 }
 
+/* -- A large set ---------------------------------------------------------------------------------------------- */
+
+/* clang-format off */
+#define ONE(a, b) HOTPATCHABLE int many_##a##b(int n) { return n + OLD; }
+#define EIGHT(a) ONE(a, 0) ONE(a, 1) ONE(a, 2) ONE(a, 3) ONE(a, 4) ONE(a, 5) ONE(a, 6) ONE(a, 7)
+EIGHT(0) EIGHT(1) EIGHT(2) EIGHT(3) EIGHT(4) EIGHT(5) EIGHT(6) EIGHT(7)
+#define NAME(a, b) many_##a##b,
+#define NAMES(a) NAME(a, 0) NAME(a, 1) NAME(a, 2) NAME(a, 3) NAME(a, 4) NAME(a, 5) NAME(a, 6) NAME(a, 7)
+static int (*const many[])(int) = {
+	NAMES(0) NAMES(1) NAMES(2) NAMES(3) NAMES(4) NAMES(5) NAMES(6) NAMES(7)
+};
+/* clang-format on */
+
+static int add_again(struct hotpatch *patch, enum hotpatch_event event, void *arg)
+{
+	(void)event, (void)arg;
+	return hotpatch_replace(patch, many_00, two_new);
+}
+
+/* Sets of so many are looked through when they are applied, and what a callback has added then is part of them. Seen to
+ * fail: the set was applied with a function in it twice. */
+static void added_twice(void)
+{
+	struct hotpatch *patch = hotpatch_new("many");
+
+	for (size_t i = 0; i < sizeof(many) / sizeof(many[0]); i++)
+		CHECK_OK(hotpatch_replace(patch, many[i], two_new));
+	CHECK_OK(hotpatch_on(patch, HOTPATCH_PRE_APPLY, add_again, NULL));
+	CHECK_CODE(hotpatch_apply(patch), HOTPATCH_EINVAL);
+	CHECK_SAYS("twice");
+	CHECK_INT(many_00(0), OLD);
+	CHECK_OK(hotpatch_free(patch));
+}
+
 /* -- Around them --------------------------------------------------------------------------------------------- */
 
 static void around(const char *name, void (*fail)(void))
@@ -185,6 +219,7 @@ static void all_failures(int expected)
 			around("a missing library", missing);
 		}
 		around("a veto", veto);
+		around("a function added twice", added_twice);
 	}
 }
 

@@ -7,6 +7,7 @@
  */
 #include "check.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 struct connection {
@@ -246,6 +247,30 @@ static void replaced_on_disk(void)
 	unlink("./library.copy.so");
 }
 
+/* What is under the name of one in force is loaded from a copy: a copy that cannot be made is called that. Seen to
+ * fail: the dynamic linker was said not to say why. */
+static void no_copy(void)
+{
+	struct rlimit usual, small;
+
+	build_as_copy("cp ./library.libA.so ./library.copy.so");
+	CHECK_OK(hotpatch_lib(plain, "./library.copy.so"));
+	build_as_copy("cp ./library.libC.so ./library.copy.so");
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK_INT(getrlimit(RLIMIT_FSIZE, &usual), 0);
+	small = (struct rlimit){.rlim_cur = 4096, .rlim_max = usual.rlim_max};
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &small), 0);
+	CHECK_CODE(hotpatch_lib(plain, "./library.copy.so"), HOTPATCH_ESYSTEM);
+	CHECK_SAYS("'./library.copy.so' cannot be copied into memory");
+	CHECK_SAYS("too large");
+	CHECK_INT(setrlimit(RLIMIT_FSIZE, &usual), 0);
+	CHECK_INT(plain(0), 100);
+	CHECK_OK(hotpatch_lib(plain, "./library.copy.so"));
+	CHECK_INT(plain(0), 300);
+	CHECK_OK(hotpatch_restore(plain));
+	unlink("./library.copy.so");
+}
+
 int main(void)
 {
 	deadline(60);
@@ -256,5 +281,6 @@ int main(void)
 	types();
 	without_types();
 	replaced_on_disk();
+	no_copy();
 	return 0;
 }
