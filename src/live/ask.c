@@ -193,8 +193,9 @@ static void volunteer(struct hp_thread *thread, const struct hp_codes *codes, ui
 	if (!thread || atomic_exchange(&thread->volunteered, number) == number)
 		return;
 	told.top = thread->top;
+	told.polls = false;
 	hp_arch_regs_from_signal(context, &told.regs);
-	if (look_at_self(thread, codes, &told) == HP_OUT && edge(thread, HP_ASK_IDLE, HP_ASK_OUT))
+	if (look_at_self(thread, codes, &told) == HP_OUT && !told.polls && edge(thread, HP_ASK_IDLE, HP_ASK_OUT))
 		hp_ask_note_answer();
 }
 
@@ -294,6 +295,13 @@ static siginfo_t make_info(uint32_t index)
 	return info;
 }
 
+/* Until it is asked again it tells nothing: the answer of a volunteer is not to find an earlier one there. */
+static void set_idle(struct hp_thread *thread)
+{
+	thread->told.polls = false;
+	atomic_store(&thread->ask, HP_ASK_IDLE);
+}
+
 static void send_question(const struct hp_threads *threads, struct hp_thread *thread)
 {
 	install();
@@ -304,7 +312,7 @@ static void send_question(const struct hp_threads *threads, struct hp_thread *th
 	long error = hp_syscall(SYS_rt_tgsigqueueinfo, info.si_pid, thread->tid, hp_ask_signal(), (long)&info, 0, 0);
 	thread->unsent = error == -ESRCH ? 0 : (int)-error;
 	if (error)
-		atomic_store(&thread->ask, HP_ASK_IDLE);
+		set_idle(thread);
 }
 
 /* Of one that stays in the handler. */
@@ -321,7 +329,7 @@ static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
 	case HP_ASK_OUT: /* not enough if it was to stay */
 		thread->verdict = atomic_load(&question.still) ? HP_VERDICT_NONE : HP_VERDICT_OUT;
 		thread->polls = thread->told.polls;
-		atomic_store(&thread->ask, HP_ASK_IDLE);
+		set_idle(thread);
 		return true;
 	case HP_ASK_STILL:
 		take_told(thread);
@@ -398,7 +406,7 @@ static void examine(struct hp_threads *threads, struct hp_thread *thread, const 
 		return;
 	}
 	if (atomic_load(&thread->ask) == HP_ASK_RELEASED)
-		atomic_store(&thread->ask, HP_ASK_IDLE);
+		set_idle(thread);
 	if (everyone || thread->rouse)
 		expect(threads, thread);
 	else if (!(settled(thread) && thread->blocked && !hp_thread_has_run(thread)))
@@ -522,7 +530,8 @@ void hp_ask_again(struct hp_threads *threads)
 	for (size_t i = 0; i < threads->n; i++) {
 		struct hp_thread *thread = &threads->v[i];
 		thread->verdict = HP_VERDICT_NONE;
-		edge(thread, HP_ASK_OUT, HP_ASK_IDLE); /* an answer that nobody has taken yet */
+		if (atomic_load(&thread->ask) == HP_ASK_OUT) /* an answer that nobody has taken yet */
+			set_idle(thread);
 		release(thread);
 	}
 }

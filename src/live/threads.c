@@ -216,6 +216,7 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	thread->moved = 0;
 	thread->rouse = false;
 	thread->polls = false;
+	thread->told.polls = false;
 	thread->looks = 0;
 	thread->walk.n_frames = 0;
 	thread->walk.guessed = false;
