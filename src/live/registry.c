@@ -2,10 +2,12 @@
 
 #include <stdlib.h>
 
-/* Readers go without a lock: a table is published whole, and an outgrown one is kept for those still in it. */
+/* Readers go without a lock: a table is published whole, and an outgrown one is kept for those still in it; all of them
+ * together are smaller than the one that came after. */
 struct table {
 	size_t size; /* a power of two, at least twice used */
 	_Atomic size_t used;
+	struct table *outgrown; /* for nobody but leak checkers, which would take it for lost */
 	_Atomic(struct hp_site *) v[];
 };
 
@@ -35,6 +37,7 @@ static int registry_grow(struct hp_err *err)
 	if (!table)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the table of %zu sites", size);
 	table->size = size;
+	table->outgrown = old;
 	for (size_t i = 0; old && i < old->size; i++) {
 		struct hp_site *site = atomic_load(&old->v[i]);
 		if (site) {
