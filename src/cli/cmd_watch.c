@@ -16,13 +16,18 @@
 #include "remote/process.h"
 #include "watch/watch.h"
 
-enum { OPTION_NAME = 0x1200, OPTION_TIMINGS, OPTION_POLL, OPTION_MODE, OPTION_KEYS };
+enum { OPTION_NAME = 0x1200, OPTION_TIMINGS, OPTION_POLL, OPTION_MODE, OPTION_KEYS, OPTION_WHOLE };
 
 static const struct option options[] = {
-	{"pid", required_argument, NULL, 'p'},          {"name", required_argument, NULL, OPTION_NAME},
-	{"timings", no_argument, NULL, OPTION_TIMINGS}, {"poll", no_argument, NULL, OPTION_POLL},
-	{"mode", required_argument, NULL, OPTION_MODE}, {"keys", no_argument, NULL, OPTION_KEYS},
-	{"output", required_argument, NULL, 'o'},       HP_COMMON_OPTIONS,
+	{"pid", required_argument, NULL, 'p'},
+	{"name", required_argument, NULL, OPTION_NAME},
+	{"timings", no_argument, NULL, OPTION_TIMINGS},
+	{"poll", no_argument, NULL, OPTION_POLL},
+	{"mode", required_argument, NULL, OPTION_MODE},
+	{"keys", no_argument, NULL, OPTION_KEYS},
+	{"output", required_argument, NULL, 'o'},
+	{"whole", no_argument, NULL, OPTION_WHOLE},
+	HP_COMMON_OPTIONS,
 };
 
 struct job {
@@ -82,6 +87,9 @@ static bool take_option(struct job *job, int option, int *ret_status)
 		return true;
 	case 'o':
 		job->watch.patch_file = optarg;
+		return true;
+	case OPTION_WHOLE:
+		job->watch.has_parts = false;
 		return true;
 	case OPTION_POLL:
 		job->watch.is_polling = true;
@@ -175,7 +183,7 @@ static int run_watch(struct job *job)
 
 static int run(const struct hp_command *command, int argc, char **argv)
 {
-	struct job job = {.command = command};
+	struct job job = {.command = command, .watch.has_parts = true};
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&job.output, command);
@@ -205,6 +213,7 @@ const struct hp_command hp_cmd_watch = {
 		"  --keys            take keys from standard input though it is no terminal\n"
 		"  -o, --output FILE keep the last generation there, as a patch file for run --with or apply\n"
 		"  --timings         what the time since a save went into\n"
+		"  --whole           compile large files whole before anything of them is applied\n"
 		"  --poll            look at files five times a second, for file systems that do not tell\n",
 	.run = run,
 };

@@ -198,7 +198,8 @@ static bool add_variant(struct hp_words *words, enum hp_variant variant, const c
 	}
 	if (quiet)
 		ok = ok && add(words, "", "-w");
-	return ok && add(words, "", "-c") && add(words, "", "-o") && add(words, "", output);
+	return ok && add(words, "", variant == HP_VARIANT_TEXT ? "-E" : "-c") && add(words, "", "-o") &&
+	       add(words, "", output);
 }
 
 int hp_command_make(const struct hp_compile *compile, enum hp_variant variant, const char *view, const char *output,

@@ -18,6 +18,7 @@ enum hp_variant {
 	HP_VARIANT_PLAIN,     /* as recorded */
 	HP_VARIANT_SECTIONED, /* every function and variable in a section of its own, with DWARF */
 	HP_VARIANT_TRACKED,   /* the same, and OUTPUT.d is a rule for make that names the files it includes */
+	HP_VARIANT_TEXT,      /* no object: the preprocessed source */
 	HP_VARIANT_DEPENDS,   /* no object: the files it includes, as a rule for make, on standard output */
 };
 

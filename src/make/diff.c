@@ -386,6 +386,28 @@ void hp_diff_free(struct hp_diff *diff)
 	free(diff);
 }
 
+static bool is_one_of(const char *name, char *const *names, size_t n_names)
+{
+	for (size_t i = 0; i < n_names; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+bool hp_diff_limit(struct hp_diff *diff, char *const *names, size_t n_names)
+{
+	diff->is_partial = true;
+	for (size_t i = 0; i < diff->new_atoms->count; i++) {
+		const struct hp_atom *atom = &diff->new_atoms->items[i];
+		if (!is_code(atom) || is_one_of(atom->name, names, n_names))
+			continue;
+		if (diff->old_of[i] == HP_NO_ATOM)
+			return false;
+		diff->differs[i] = false;
+	}
+	return true;
+}
+
 bool hp_diff_is_changed(const struct hp_diff *diff, uint32_t new_atom)
 {
 	return diff->new_atoms->items[new_atom].kind == HP_ATOM_FUNCTION && diff->differs[new_atom];

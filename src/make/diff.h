@@ -21,6 +21,7 @@ struct hp_diff {
 	uint32_t *new_of;  /* per old atom */
 	bool *differs;     /* per new atom that has an old one: its contents do */
 	uint32_t *because; /* per new atom that differs: another that does and that it refers to, HP_NO_ATOM: itself */
+	bool is_partial;   /* the new object has not all functions: hp_diff_limit */
 };
 
 /* Takes both, also on failure. HOTPATCH_ENOMEM, HOTPATCH_EREFUSED where names cannot be matched. */
@@ -29,6 +30,10 @@ int hp_diff_make(struct hp_atoms *old_atoms, struct hp_atoms *new_atoms, struct 
 
 /* NULL is fine. */
 void hp_diff_free(struct hp_diff *diff);
+
+/* Of the new object only the functions of these names count: all others are stubs, which stand for what the old one
+ * has. False: one of those is not in the old object, so that nothing can stand for it. */
+bool hp_diff_limit(struct hp_diff *diff, char *const *names, size_t n_names) HP_MUST_CHECK;
 
 /* A function that both have and that differs. */
 bool hp_diff_is_changed(const struct hp_diff *diff, uint32_t new_atom);

@@ -262,7 +262,7 @@ static int say_removed(const struct selection *s, struct hp_findings *findings)
 	const struct hp_diff *diff = s->unit->diff;
 	int r = 0;
 
-	for (uint32_t i = 0; i < diff->old_atoms->count && r == 0; i++) {
+	for (uint32_t i = 0; i < diff->old_atoms->count && r == 0 && !diff->is_partial; i++) {
 		const struct hp_atom *atom = &diff->old_atoms->items[i];
 		if (atom->kind == HP_ATOM_FUNCTION && diff->new_of[i] == HP_NO_ATOM)
 			r = hp_findings_add(

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NEW, OLD, PLAIN, RULE };
+enum { NEW, OLD, PLAIN, RULE, TEXT, PART };
 
 static int no_memory(const struct hp_source *unit, struct hp_err *err)
 {
@@ -19,7 +19,8 @@ static int no_memory(const struct hp_source *unit, struct hp_err *err)
 static int want(struct hp_builds *builds, const struct hp_source *unit, int number, enum hp_variant variant,
                 const char *view, const char *output, bool is_idle, struct hp_err *err)
 {
-	const struct hp_compile *compile = number == NEW ? unit->compile : unit->base;
+	bool is_new = number == NEW || number == TEXT;
+	const struct hp_compile *compile = is_new ? unit->compile : unit->base;
 	struct hp_words words = {0};
 	char *folder = NULL;
 	int r = hp_command_make(compile, variant, view, output, number != NEW, &words, err);
@@ -76,9 +77,136 @@ static int start_base(struct hp_builds *builds, struct hp_source *unit, struct h
 	return r;
 }
 
-int hp_builds_start(struct hp_builds *builds, struct hp_source *unit, struct hp_err *err)
+/* -- Parts ----------------------------------------------------------------------------------------------------- */
+
+static int start_text(struct hp_builds *builds, const struct hp_source *unit, bool is_idle, struct hp_err *err)
+{
+	char *output = output_path(builds, "text.i");
+	int r = output ? want(builds, unit, TEXT, HP_VARIANT_TEXT, NULL, output, is_idle, err) : no_memory(unit, err);
+
+	free(output);
+	return r;
+}
+
+static bool is_worth_a_part(const struct hp_builds *builds, struct hp_source *unit)
+{
+	unit->part.why = hp_part_unfit(unit->compile);
+	if (!unit->part.why && unit->base != unit->compile)
+		unit->part.why = hp_part_unfit(unit->base);
+	return builds->has_parts && !unit->part.why && unit->ms > HP_PART_WORTH_MS;
+}
+
+/* Parts are of one unit that alone is saved: what belongs together in several is applied together. */
+static bool is_alone(const struct hp_builds *builds, const struct hp_source *unit)
+{
+	if (hp_jobs_count(builds->jobs))
+		return false;
+	for (size_t i = 0; i < builds->units->n; i++) {
+		const struct hp_source *other = builds->units->v[i];
+		if (other != unit && (other->is_dirty || other->is_fresh || other->is_failed))
+			return false;
+	}
+	return true;
+}
+
+/* It is sooner or later without one: what fails here is no failure. */
+static void start_part(struct hp_builds *builds, struct hp_source *unit)
+{
+	struct hp_part *part = &unit->part;
+	struct hp_err ignored;
+
+	hp_part_forget_text(part);
+	part->is_wanted = false;
+	if (!is_worth_a_part(builds, unit))
+		return;
+	part->is_wanted = is_alone(builds, unit) && !part->object && part->with == unit->compile && unit->is_made &&
+	                  unit->state == HP_BASE_READY;
+	if (start_text(builds, unit, !part->is_wanted, &ignored) < 0)
+		part->is_wanted = false;
+}
+
+static int compile_part(struct hp_builds *builds, const struct hp_source *unit, const char *path, struct hp_err *err)
+{
+	struct hp_compile *compile = hp_part_compile(unit->compile, path);
+	struct hp_words words = {0};
+	char *output = output_path(builds, "part.o");
+	int r = compile && output ? hp_command_make(compile, HP_VARIANT_SECTIONED, NULL, output, true, &words, err)
+	                          : no_memory(unit, err);
+
+	if (r == 0)
+		r = hp_jobs_want(builds->jobs, unit, PART, words, unit->compile->folder, output, false, err);
+	if (compile)
+		hp_part_compile_free(compile);
+	free(output);
+	return r;
+}
+
+static void reduce(struct hp_builds *builds, struct hp_source *unit, const char *path)
+{
+	struct hp_err ignored;
+	size_t size = 0;
+	char *reduced = hp_part_reduce(&unit->part, unit->made.diff, &size);
+
+	/* In the place of the text, whose name the compiler does not tell anybody: markers in it have the source's. */
+	FILE *file = reduced ? fopen(path, "we") : NULL;
+	bool ok = file && fwrite(reduced, 1, size, file) == size;
+	ok = file && fclose(file) == 0 && ok;
+	if (!ok || compile_part(builds, unit, path, &ignored) < 0)
+		unit->part.is_wanted = false;
+	free(reduced);
+}
+
+static void take_text(struct hp_builds *builds, struct hp_source *unit, const struct hp_job *job)
+{
+	struct hp_err ignored;
+	char *text = NULL;
+	size_t size;
+
+	if (job->status != 0 || hp_file_read(job->output, &text, &size, &ignored) < 0 ||
+	    hp_part_take_text(&unit->part, text, size, &ignored) < 0)
+		unit->part.is_wanted = false;
+	unit->part.text_ms = job->ms;
+	if (!hp_jobs_has(builds->jobs, unit, NEW))
+		hp_part_keep_text(&unit->part, unit->is_failed ? NULL : unit->compile);
+	else if (unit->part.is_wanted && unit->is_made)
+		reduce(builds, unit, job->output);
+	if (!hp_jobs_has(builds->jobs, unit, PART))
+		unlink(job->output);
+}
+
+/* One that does not compile is waited for as a whole. */
+static void take_part(struct hp_source *unit, const struct hp_job *job)
+{
+	struct hp_part *part = &unit->part;
+
+	if (job->status != 0) {
+		part->why = "what changed does not compile alone";
+		unlink(job->output);
+		return;
+	}
+	part->object = strdup(job->output);
+	if (!part->object)
+		return;
+	part->ms = job->ms;
+	hp_unit_forget_made(unit);
+	unit->is_part = unit->is_fresh = true;
+}
+
+/* -- The whole ------------------------------------------------------------------------------------------------- */
+
+static void cancel_new(struct hp_builds *builds, struct hp_source *unit)
 {
 	hp_jobs_cancel(builds->jobs, unit, NEW);
+	hp_jobs_cancel(builds->jobs, unit, TEXT);
+	hp_jobs_cancel(builds->jobs, unit, PART);
+	if (!unit->part.is_applied)
+		hp_unit_drop_part(unit);
+}
+
+int hp_builds_start(struct hp_builds *builds, struct hp_source *unit, struct hp_err *err)
+{
+	cancel_new(builds, unit);
+	start_part(builds, unit);
 	char *output = output_path(builds, "new.o");
 	int r = output ? want(builds, unit, NEW, HP_VARIANT_TRACKED, NULL, output, false, err) : no_memory(unit, err);
 
@@ -149,6 +277,9 @@ static void take_object(struct hp_source *unit, const char *path)
 		free(unit->object);
 	}
 	hp_unit_forget_made(unit);
+	unit->is_part = false;
+	if (!unit->part.is_applied)
+		hp_part_drop_object(&unit->part);
 	unit->object = object;
 	unit->is_fresh = true; /* NOLINT(-Wanalyzer-malloc-leak): the unit has it */
 }
@@ -198,6 +329,17 @@ static int take_rule_of(struct hp_builds *builds, struct hp_source *unit, const 
 	return r;
 }
 
+/* The next save is compared with the text of this object. */
+static void take_text_of_whole(struct hp_builds *builds, struct hp_source *unit)
+{
+	struct hp_err ignored;
+
+	if (unit->part.has_now || !is_worth_a_part(builds, unit))
+		hp_part_keep_text(&unit->part, unit->compile);
+	else if (!hp_jobs_has(builds->jobs, unit, TEXT))
+		(void)!start_text(builds, unit, true, &ignored);
+}
+
 static void take_new(struct hp_builds *builds, struct hp_source *unit, struct hp_job *job, struct hp_err *err)
 {
 	free(unit->said);
@@ -212,6 +354,11 @@ static void take_new(struct hp_builds *builds, struct hp_source *unit, struct hp
 		take_object(unit, job->output);
 	if (unit->is_failed)
 		unlink(job->output);
+	hp_jobs_cancel(builds->jobs, unit, PART);
+	if (unit->is_failed)
+		hp_part_forget_text(&unit->part);
+	else
+		take_text_of_whole(builds, unit);
 }
 
 static void take_base(struct hp_builds *builds, struct hp_source *unit, const struct hp_job *job)
@@ -233,10 +380,14 @@ bool hp_builds_take(struct hp_builds *builds, struct hp_source **ret_unit, struc
 	if (!hp_jobs_take(builds->jobs, &job))
 		return false;
 	struct hp_source *unit = (struct hp_source *)(uintptr_t)job.owner;
-	*ret_unit = job.number == NEW ? unit : NULL;
+	*ret_unit = job.number == NEW || job.number == PART ? unit : NULL;
 	*err = (struct hp_err){0};
 	if (job.number == NEW)
 		take_new(builds, unit, &job, err);
+	else if (job.number == TEXT)
+		take_text(builds, unit, &job);
+	else if (job.number == PART)
+		take_part(unit, &job);
 	else if (job.number != RULE)
 		take_base(builds, unit, &job);
 	else if (job.status == 0)

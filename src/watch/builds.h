@@ -2,6 +2,7 @@
  *
  *     dirty unit ---> hp_builds_start ---> jobs: new (in the real tree)          ---> hp_builds_take: object, or failed
  *                                                old, plain (in the base's view)      base ready
+ *                '---> text, part (of a large unit, beside new)  ---> hp_builds_take: the part (part.h)
  *     idle       ---> rule (-M)   which headers each unit includes that was not compiled yet
  *
  * Compilers see the real tree for new texts, so what they say names real files.
@@ -19,6 +20,7 @@ struct hp_builds {
 	struct hp_jobs *jobs;
 	bool has_colours; /* of what compilers say */
 	unsigned count;   /* of objects that were made */
+	bool has_parts;   /* of large units, what changed is compiled first */
 };
 
 /* Compiles the unit from what is on disk; what was compiled of it before and is not done is given up. */
@@ -31,8 +33,8 @@ bool hp_builds_is_learning(const struct hp_builds *builds);
 /* Whether the unit's new text, or its base, is being compiled. */
 bool hp_builds_has(const struct hp_builds *builds, const struct hp_source *unit);
 
-/* Takes a job that is done; false: none is. The unit of a new text is *ret_unit, else that is NULL: then is_failed, or
- * a new object that is fresh, and is_dirty where its text was written to meanwhile. */
+/* Takes a job that is done; false: none is. The unit of a new text or a part is *ret_unit, else that is NULL: then
+ * is_failed, or a new object that is fresh, and is_dirty where its text was written to meanwhile. */
 bool hp_builds_take(struct hp_builds *builds, struct hp_source **ret_unit, struct hp_err *err);
 
 #endif

@@ -104,26 +104,83 @@ static int tell_finding(const struct run *run, const struct hp_finding *finding)
 	}
 }
 
-/* What differs from the generation before, by name. */
-static int step_unit(struct run *run, const struct hp_source *unit)
+static bool is_edit(const struct hp_part *part, const char *name)
+{
+	for (size_t i = 0; i < part->n_edits; i++)
+		if (strcmp(part->edits[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* Of which functions the difference between two objects tells. */
+enum step_kind {
+	STEP_ALL,
+	STEP_PART,   /* the second object is a part */
+	STEP_EDITS,  /* the first one is: those in it */
+	STEP_OTHERS, /* all but those */
+};
+
+static int step_limit(const struct run *run, const struct hp_source *unit, struct hp_make_unit *made,
+                      enum step_kind kind)
+{
+	if (kind != STEP_PART || hp_diff_limit(made->diff, unit->part.edits, unit->part.n_edits))
+		return 0;
+	return hp_err_set(run->err, HOTPATCH_EREFUSED, "'%s' calls a function now that the program does not have",
+	                  unit->compile->source);
+}
+
+static bool is_meant(const struct hp_source *unit, const struct hp_finding *finding, enum step_kind kind)
+{
+	if (kind != STEP_EDITS && kind != STEP_OTHERS)
+		return true;
+	return (finding->kind == HP_FOUND_CHANGED || finding->kind == HP_FOUND_NEW_FUNCTION) &&
+	       is_edit(&unit->part, finding->name) == (kind == STEP_EDITS);
+}
+
+static int step_between(struct run *run, const struct hp_source *unit, const char *before, const char *now,
+                        enum step_kind kind)
 {
 	const struct hp_make_options none = {.name = "step"};
-	const char *before = unit->applied ? unit->applied : unit->old;
 	struct hp_findings findings = {0};
 	struct hp_make_unit made;
-	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the names have it */
-	int r = tell(run, &run->reload->files, unit->compile->source);
+	int r = hp_unit_of_objects(before, now, &made, run->err);
 
-	if (r == 0)
-		r = hp_unit_of_objects(before, unit->object, &made, run->err);
 	if (r < 0)
 		return r;
-	r = hp_select(&made, &none, &findings, run->err);
+	r = step_limit(run, unit, &made, kind);
+	if (r == 0)
+		r = hp_select(&made, &none, &findings, run->err);
 	for (size_t i = 0; i < findings.count && r == 0; i++)
-		r = tell_finding(run, &findings.items[i]);
+		if (is_meant(unit, &findings.items[i], kind))
+			r = tell_finding(run, &findings.items[i]);
 	hp_findings_free(&findings);
 	hp_unit_free(&made);
 	return r;
+}
+
+/* The whole against the part that was applied before it: the functions of the part are compared with it, and all others
+ * are to be as they were at the start. */
+static int step_from_part(struct run *run, const struct hp_source *unit)
+{
+	int r = step_between(run, unit, unit->part.object, unit->object, STEP_EDITS);
+
+	if (r == 0)
+		r = step_between(run, unit, unit->old, unit->object, STEP_OTHERS);
+	run->reload->is_corrected = true;
+	return r;
+}
+
+/* What differs from the generation before, by name. */
+static int step_unit(struct run *run, const struct hp_source *unit)
+{
+	const char *before = unit->applied ? unit->applied : unit->old;
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the names have it */
+	int r = tell(run, &run->reload->files, unit->compile->source);
+
+	run->reload->is_part |= unit->is_part;
+	if (r == 0 && unit->part.is_applied && !unit->is_part)
+		return step_from_part(run, unit);
+	return r < 0 ? r : step_between(run, unit, before, hp_unit_object(unit), unit->is_part ? STEP_PART : STEP_ALL);
 }
 
 static int take_step(struct run *run)
@@ -147,8 +204,10 @@ static int compare_unit(struct run *run, struct hp_source *unit)
 {
 	if (unit->is_made)
 		return 0;
-	int r = hp_unit_of_compiled(unit->base, unit->plain, unit->old, unit->object, &unit->made, run->err);
+	int r = hp_unit_of_compiled(unit->base, unit->plain, unit->old, hp_unit_object(unit), &unit->made, run->err);
 	unit->is_made = r == 0;
+	if (r == 0)
+		r = step_limit(run, unit, &unit->made, unit->is_part ? STEP_PART : STEP_ALL);
 	return r;
 }
 
@@ -195,7 +254,7 @@ static int choose(struct run *run, const struct hp_make_options *options)
 	if (!run->packed)
 		return no_memory(run);
 	for (size_t i = 0; i < run->units->n && r == 0; i++)
-		if (run->units->v[i]->object)
+		if (hp_unit_object(run->units->v[i]))
 			r = choose_in_unit(run, run->units->v[i], options);
 	return r;
 }
@@ -403,12 +462,30 @@ static void settle(struct hp_units *units)
 	for (size_t i = 0; i < units->n; i++) {
 		struct hp_source *unit = units->v[i];
 		unit->is_fresh = false;
+		unit->part.is_applied = unit->is_part;
+		if (unit->is_part)
+			continue;
+		hp_part_drop_object(&unit->part);
 		if (!unit->object || unit->applied == unit->object)
 			continue;
 		if (unit->applied)
 			unlink(unit->applied);
 		free(unit->applied);
 		unit->applied = unit->object;
+	}
+}
+
+/* The next part of it is made of what differs from the base. */
+static void know_large(const struct run *run)
+{
+	struct hp_err ignored;
+	struct run quiet = *run;
+
+	quiet.err = &ignored;
+	for (size_t i = 0; i < run->units->n; i++) {
+		struct hp_source *unit = run->units->v[i];
+		if (unit->is_fresh && !unit->is_part && unit->ms > HP_PART_WORTH_MS)
+			(void)!compare_unit(&quiet, unit);
 	}
 }
 
@@ -431,8 +508,10 @@ void hp_reload_run(struct hp_units *units, struct hp_watched *watched, const str
 		r = hp_watched_connect(watched, run.err);
 	if (r == 0)
 		r = hp_generations_read(watched->remote, &run.generations, run.err);
-	if (r == 0 && (has_step(ret_reload) || is_elsewhere(&run)))
+	if (r == 0 && (has_step(ret_reload) || (is_elsewhere(&run) && !ret_reload->is_corrected)))
 		r = carry_out(&run);
+	else if (r == 0)
+		know_large(&run);
 	if (r < 0)
 		ret_reload->kind = HP_RELOAD_REFUSED;
 	else

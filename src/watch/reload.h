@@ -31,6 +31,8 @@ struct hp_reload {
 	unsigned number; /* of the generation */
 	struct hp_names_told files, changed, fresh, removed, kept, initialisers;
 	struct hp_remote_result result; /* of the commit */
+	bool is_part;                   /* of the functions that changed: their whole unit is still being compiled */
+	bool is_corrected;              /* the whole, compiled behind its part, which was applied */
 	bool is_unkept;                 /* the patch file could not be written */
 	struct hp_err err;
 	double compare_ms, pack_ms, prepare_ms, commit_ms;

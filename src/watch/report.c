@@ -258,6 +258,10 @@ static void put_times(struct hp_report *report, const struct hp_reload *reload, 
 	if (report->timings)
 		printf(" (settle %.1f, compare %.1f, pack %.1f, prepare %.1f, commit %.1f)", times->settle_ms,
 		       reload->compare_ms, reload->pack_ms, reload->prepare_ms, reload->commit_ms);
+	if (report->timings && reload->is_part)
+		printf("; the changed functions alone");
+	if (report->timings && !reload->is_corrected && times->why_whole)
+		printf("; compiled whole: %s", times->why_whole);
 	printf("%s\n", in(report, plain));
 }
 
@@ -283,7 +287,9 @@ static void put_head(struct hp_report *report, const struct hp_reload *reload, s
 	put_names(&text, &reload->files, width - 40);
 	printf("%s%s%s %s", in(report, faint), time_of_day(), in(report, plain), in(report, colour));
 	if (reload->kind == HP_RELOAD_APPLIED)
-		printf("reload %u: %s", reload->number, text.v);
+		printf("reload %u: %s%s", reload->number, text.v,
+		       reload->is_corrected ? ", compiled whole: that gives other code than the changed functions alone"
+		                            : "");
 	else if (reload->kind == HP_RELOAD_ORIGINAL)
 		printf("%s: as at the start, and so is the program again", text.v);
 	else if (reload->kind == HP_RELOAD_NOTHING)
@@ -327,6 +333,10 @@ static json_t *as_json(const struct hp_reload *reload, const struct hp_reload_ti
 	json_object_set_new(object, "outcome", json_string(outcome_of(reload->kind)));
 	if (reload->kind == HP_RELOAD_APPLIED)
 		json_object_set_new(object, "generation", json_integer(reload->number));
+	json_object_set_new(object, "part", json_boolean(reload->is_part));
+	json_object_set_new(object, "corrected", json_boolean(reload->is_corrected));
+	if (times->why_whole && !reload->is_corrected)
+		json_object_set_new(object, "whole", json_string(times->why_whole));
 	json_object_set_new(object, "files", names_as_json(&reload->files));
 	json_object_set_new(object, "changed", names_as_json(&reload->changed));
 	json_object_set_new(object, "new", names_as_json(&reload->fresh));

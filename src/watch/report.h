@@ -37,6 +37,7 @@ void hp_report_compiler(struct hp_report *report, const struct hp_source *unit);
 
 struct hp_reload_times {
 	double total_ms, settle_ms, compiler_ms;
+	const char *why_whole; /* a large unit was not compiled in part; NULL */
 };
 
 void hp_report_reload(struct hp_report *report, const struct hp_reload *reload, const struct hp_reload_times *times,

@@ -152,6 +152,21 @@ void hp_unit_forget_made(struct hp_source *unit)
 	unit->is_made = false;
 }
 
+const char *hp_unit_object(const struct hp_source *unit)
+{
+	return unit->is_part ? unit->part.object : unit->object;
+}
+
+void hp_unit_drop_part(struct hp_source *unit)
+{
+	if (!unit->is_part)
+		return;
+	hp_unit_forget_made(unit);
+	hp_part_drop_object(&unit->part);
+	unit->is_part = false;
+	unit->is_fresh = unit->object && unit->object != unit->applied;
+}
+
 static void free_unit(struct hp_source *unit)
 {
 	hp_unit_forget_made(unit);
@@ -161,6 +176,7 @@ static void free_unit(struct hp_source *unit)
 	if (unit->applied != unit->object)
 		free(unit->applied);
 	free(unit->object);
+	hp_part_free(&unit->part);
 	free(unit->said);
 	free(unit);
 }

@@ -7,6 +7,7 @@
  *     plain.o, old.o    the base: of the text of the start, compiled the first time the unit is dirty
  *     object            of the latest text that compiled
  *     applied           the object that the last generation has; NULL: the base
+ *     part              of the functions that were changed, until the object of the same text comes (part.h)
  *
  * A file's hash is that of the bytes its units were last compiled from, or are to be: of the start, when nothing was
  * compiled yet. One that comes is touched, because nobody knows what happened to it before.
@@ -20,6 +21,7 @@
 
 #include "make/compdb.h"
 #include "make/unit.h"
+#include "watch/part.h"
 #include "watch/texts.h"
 
 struct hp_source;
@@ -51,7 +53,9 @@ struct hp_source {
 	char *plain, *old, *object, *applied; /* paths; object may be applied */
 	char *said;                           /* by the compiler, of the last attempt */
 	double ms;                            /* it took */
-	struct hp_make_unit made;             /* base and object compared */
+	struct hp_part part;
+	bool is_part;             /* what is fresh, or was made last, is the part, not the object */
+	struct hp_make_unit made; /* base and object, or part, compared */
 	bool is_made;
 };
 
@@ -93,6 +97,12 @@ bool hp_unit_has_file(const struct hp_source *unit, size_t file);
  * are not the program's. */
 int hp_unit_takes_rule(struct hp_units *units, struct hp_source *unit, char *rule, const char *view,
                        struct hp_err *err) HP_MUST_CHECK;
+
+/* What the program is to have of it: its object or its part; NULL: nothing was compiled. */
+const char *hp_unit_object(const struct hp_source *unit);
+
+/* The part is not to be, and was not: the object is what it was. */
+void hp_unit_drop_part(struct hp_source *unit);
 
 /* Its object is another now: what was compared is not true any more. */
 void hp_unit_forget_made(struct hp_source *unit);

@@ -309,6 +309,7 @@ static int begin(struct watch *w)
 {
 	int r = hp_work_begin(&w->work, w->options->database, w->options->is_polling, w->err);
 
+	w->work.builds.has_parts = w->options->has_parts;
 	if (r == 0)
 		r = catch_signals(w);
 	return r < 0 ? r : connect(w);

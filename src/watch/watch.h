@@ -22,7 +22,8 @@ struct hp_watch_options {
 	pid_t pid;
 	const char *library; /* libhotpatch.so.0 */
 	bool is_polling;
-	bool has_keys; /* standard input is read for keys though it is no terminal */
+	bool has_parts; /* of large units, what changed is compiled first */
+	bool has_keys;  /* standard input is read for keys though it is no terminal */
 	enum hp_watch_mode mode;
 	const char *patch_file; /* the last generation made is kept there; NULL */
 };

@@ -235,8 +235,13 @@ static void take_builds(struct hp_work *w)
 			continue;
 		if (unit->is_dirty)
 			compile_dirty(w);
-		else
+		else if (!unit->is_part)
 			hp_report_compiler(w->report, unit);
+		/* The whole of what was applied already: it is compared now. */
+		if (unit->part.is_applied && !unit->is_part && !w->saved_at) {
+			w->saved_at = w->settled_at = unit->part.saved_at;
+			w->is_wanted = w->mode == HP_WATCH_MANUAL;
+		}
 	}
 }
 
@@ -291,17 +296,62 @@ static void say_failed(struct hp_work *w, const char *what)
 	              "%s %s; the process runs on", names, what);
 }
 
+static double ms_of(const struct hp_source *unit)
+{
+	return unit->is_part ? unit->part.text_ms + unit->part.ms : unit->ms;
+}
+
+/* Why a large unit was not compiled in part, for --timings. */
+static const char *why_whole(const struct hp_work *w)
+{
+	for (size_t i = 0; i < w->units.n; i++)
+		if (w->units.v[i]->is_fresh && !w->units.v[i]->is_part && w->units.v[i]->ms > HP_PART_WORTH_MS)
+			return w->units.v[i]->part.why;
+	return NULL;
+}
+
 static double compiler_ms(const struct hp_work *w)
 {
 	double most = 0;
 
 	for (size_t i = 0; i < w->units.n; i++)
-		if (w->units.v[i]->is_fresh && w->units.v[i]->ms > most)
-			most = w->units.v[i]->ms;
+		if (w->units.v[i]->is_fresh && ms_of(w->units.v[i]) > most)
+			most = ms_of(w->units.v[i]);
 	return most;
 }
 
-static void reload(struct hp_work *w)
+/* What is compiled is no more than the whole of a unit whose part is there; NULL. */
+static struct hp_source *unit_with_part(const struct hp_work *w)
+{
+	if (w->mode != HP_WATCH_AUTO || hp_jobs_count(w->jobs) != 1)
+		return NULL;
+	for (size_t i = 0; i < w->units.n; i++) {
+		struct hp_source *unit = w->units.v[i];
+		if (unit->is_fresh && unit->is_part && hp_builds_has(&w->builds, unit))
+			return unit;
+	}
+	return NULL;
+}
+
+/* A part that was not applied, for whatever reason, is left to the whole; true: nothing is to be said yet, or never. */
+static bool is_passed_over(struct hp_work *w, struct hp_source *part, const struct hp_reload *reload)
+{
+	if (part && reload->kind != HP_RELOAD_APPLIED && reload->kind != HP_RELOAD_ORIGINAL) {
+		hp_unit_drop_part(part);
+		part->part.why = reload->kind == HP_RELOAD_REFUSED ? "what changed could not be applied alone"
+		                                                   : "what changed alone gives the code there is";
+		return true;
+	}
+	if (part || !reload->is_corrected || reload->kind != HP_RELOAD_NOTHING)
+		return false;
+	if (w->report->timings)
+		hp_report_say(w->report, "compared", json_pack("{s:s}", "file", reload->files.v[0]),
+		              "%s, compiled whole, gives the code that was applied", reload->files.v[0]);
+	return true;
+}
+
+/* False: the whole of what was a part is waited for. */
+static bool reload(struct hp_work *w, struct hp_source *part)
 {
 	bool is_strict = w->mode == HP_WATCH_SAFE_POINT;
 	struct hp_reload_options options = {
@@ -311,20 +361,27 @@ static void reload(struct hp_work *w)
 		.stuck = &w->stuck,
 		.patch_file = w->patch_file,
 	};
-	struct hp_reload_times times = {.compiler_ms = compiler_ms(w), .settle_ms = w->settled_at - w->saved_at};
+	struct hp_reload_times times = {.compiler_ms = compiler_ms(w),
+	                                .settle_ms = w->settled_at - w->saved_at,
+	                                .why_whole = why_whole(w)};
 	struct hp_reload reload;
 
 	hp_reload_run(&w->units, w->watched, &options, &reload);
 	times.total_ms = now_ms() - w->saved_at;
 	if (reload.kind == HP_RELOAD_APPLIED || reload.kind == HP_RELOAD_ORIGINAL)
 		w->generation = reload.kind == HP_RELOAD_APPLIED ? reload.number : 0;
-	hp_report_reload(w->report, &reload, &times, w->lines, w->watched);
+	bool is_passed = is_passed_over(w, part, &reload);
+	if (!is_passed)
+		hp_report_reload(w->report, &reload, &times, w->lines, w->watched);
 	if (reload.is_unkept)
 		hp_report_say(w->report, "error", NULL, "'%s' could not be written; the process has the generation",
 		              w->patch_file);
 	if (reload.kind == HP_RELOAD_APPLIED)
 		hp_reload_stuck(&reload, &w->stuck);
+	if (part && !is_passed)
+		part->part.saved_at = w->saved_at;
 	hp_reload_free(&reload);
+	return !part || !is_passed;
 }
 
 static void say_waiting(struct hp_work *w)
@@ -347,7 +404,9 @@ static bool has_fresh_unit(const struct hp_work *w)
 /* Nothing is compiled, nothing is touched: what there is holds together. */
 static void finish(struct hp_work *w)
 {
-	if (!w->saved_at || is_compiling(w))
+	struct hp_source *part = unit_with_part(w);
+
+	if (!w->saved_at || (is_compiling(w) && !part))
 		return;
 	hp_saves_take(w->saves, see, w);
 	if (rest_at(w))
@@ -358,8 +417,8 @@ static void finish(struct hp_work *w)
 		say_failed(w, "could not be compiled as it was when watching began, so nobody can tell what changed");
 	else if (has_fresh_unit(w) && w->mode == HP_WATCH_MANUAL && !w->is_wanted)
 		say_waiting(w);
-	else if (has_fresh_unit(w))
-		reload(w);
+	else if (has_fresh_unit(w) && !reload(w, part))
+		return;
 	w->saved_at = 0;
 	w->is_wanted = false;
 }

@@ -1,0 +1,526 @@
+#include "watch/bodies.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "types/array.h"
+
+/* -- Tokens ---------------------------------------------------------------------------------------------------- */
+
+enum kind { END, NAME, OTHER, OPEN, CLOSE, SEMICOLON, EQUALS, COMMA, PRAGMA };
+
+struct token {
+	enum kind kind;
+	size_t at, n;
+};
+
+struct reader {
+	struct hp_bodies *bodies;
+	size_t at;
+	struct token token;
+	bool failed; /* memory was out */
+};
+
+static bool is_word(char c)
+{
+	return isalnum((unsigned char)c) || c == '_' || c == '$' || (unsigned char)c >= 0x80;
+}
+
+static char peek(const struct reader *r, size_t ahead)
+{
+	return r->at + ahead < r->bodies->size ? r->bodies->text[r->at + ahead] : '\0';
+}
+
+static bool is_line_start(const struct reader *r)
+{
+	size_t at = r->at;
+
+	while (at && (r->bodies->text[at - 1] == ' ' || r->bodies->text[at - 1] == '\t'))
+		at--;
+	return at == 0 || r->bodies->text[at - 1] == '\n';
+}
+
+static void skip_line(struct reader *r)
+{
+	while (r->at < r->bodies->size && r->bodies->text[r->at] != '\n')
+		r->at++;
+}
+
+/* Comments are there with -C. */
+static void skip_comment(struct reader *r)
+{
+	r->at += 2;
+	while (r->at < r->bodies->size && !(peek(r, 0) == '*' && peek(r, 1) == '/'))
+		r->at++;
+	r->at += 2;
+}
+
+/* "# 12 "a.c" 1" says where a line comes from. */
+static bool is_marker(const struct reader *r)
+{
+	size_t i = 1;
+
+	if (peek(r, 0) != '#' || !is_line_start(r))
+		return false;
+	while (peek(r, i) == ' ')
+		i++;
+	return isdigit((unsigned char)peek(r, i)) ||
+	       (r->at + i + 5 <= r->bodies->size && strncmp(r->bodies->text + r->at + i, "line ", 5) == 0);
+}
+
+static void skip_space(struct reader *r)
+{
+	for (;;) {
+		if (isspace((unsigned char)peek(r, 0)))
+			r->at++;
+		else if (peek(r, 0) == '/' && peek(r, 1) == '*')
+			skip_comment(r);
+		else if ((peek(r, 0) == '/' && peek(r, 1) == '/') || is_marker(r))
+			skip_line(r);
+		else
+			return;
+	}
+}
+
+static void read_quoted(struct reader *r, char quote)
+{
+	r->at++;
+	while (r->at < r->bodies->size && peek(r, 0) != quote && peek(r, 0) != '\n')
+		r->at += peek(r, 0) == '\\' ? 2 : 1;
+	if (peek(r, 0) != quote)
+		r->bodies->why = "a string has no end";
+	r->at++;
+}
+
+/* A number as preprocessors have it: 0x1.8p3, 1'000. */
+static void read_number(struct reader *r)
+{
+	while (is_word(peek(r, 0)) || peek(r, 0) == '.' || (peek(r, 0) == '\'' && is_word(peek(r, 1))))
+		r->at++;
+}
+
+static enum kind read_mark(struct reader *r)
+{
+	char c = peek(r, 0), next = peek(r, 1);
+
+	if ((c == '<' && (next == '%' || next == ':')) || (c == '%' && (next == '>' || next == ':')))
+		r->bodies->why = "it has digraphs";
+	r->at++;
+	switch (c) {
+	case '(':
+	case '[':
+	case '{':
+		return OPEN;
+	case ')':
+	case ']':
+	case '}':
+		return CLOSE;
+	case ';':
+		return SEMICOLON;
+	case ',':
+		return COMMA;
+	case '=':
+		return EQUALS;
+	default:
+		return OTHER;
+	}
+}
+
+static enum kind next(struct reader *r)
+{
+	skip_space(r);
+	r->token.at = r->at;
+	char c = peek(r, 0);
+
+	if (r->at >= r->bodies->size) {
+		r->at = r->token.at = r->bodies->size;
+		r->token.kind = END;
+	} else if (c == '#' && is_line_start(r)) {
+		skip_line(r);
+		r->token.kind = PRAGMA;
+	} else if (isdigit((unsigned char)c)) {
+		read_number(r);
+		r->token.kind = OTHER;
+	} else if (is_word(c)) {
+		while (is_word(peek(r, 0)))
+			r->at++;
+		r->token.kind = NAME;
+	} else if (c == '"' || c == '\'') {
+		read_quoted(r, c);
+		r->token.kind = OTHER;
+	} else {
+		r->token.kind = read_mark(r);
+	}
+	if (r->at > r->bodies->size)
+		r->at = r->bodies->size;
+	r->token.n = r->at - r->token.at;
+	return r->token.kind;
+}
+
+static char mark_of(const struct reader *r, const struct token *token)
+{
+	return token->n ? r->bodies->text[token->at] : '\0';
+}
+
+static bool is(const struct reader *r, const struct token *token, const char *word)
+{
+	return token->n == strlen(word) && strncmp(r->bodies->text + token->at, word, token->n) == 0;
+}
+
+static bool is_any(const struct reader *r, const struct token *token, const char *const *words)
+{
+	for (; *words; words++)
+		if (is(r, token, *words))
+			return true;
+	return false;
+}
+
+/* -- What stands at the top ------------------------------------------------------------------------------------ */
+
+/* A declaration or a definition, as far as it was read. */
+struct item {
+	size_t head;              /* where it begins */
+	bool is_begun, has_value; /* a token was read; one of them was = */
+	bool is_inline;           /* a word of it says so */
+	struct token last;        /* outside of all parentheses */
+	struct token group;       /* what stands before the last pair of parentheses */
+};
+
+struct scan {
+	struct reader r;
+	struct item item;
+	struct token *inlined; /* names that are declared inline */
+	size_t n_inlined;
+	struct token *names; /* before parentheses, of the item */
+	size_t n_names;
+	bool has_pragma; /* in the last group */
+	bool has_call;   /* maybe, in the last group */
+};
+
+static void add_name(struct scan *s, struct token **names, size_t *n, const struct token *name)
+{
+	struct token *v = hp_array_grow(*names, *n, sizeof(*v));
+
+	if (!v) {
+		s->r.failed = true;
+		return;
+	}
+	*names = v;
+	v[(*n)++] = *name;
+}
+
+static void end_item(struct scan *s)
+{
+	for (size_t i = 0; i < s->n_names && s->item.is_inline; i++)
+		add_name(s, &s->inlined, &s->n_inlined, &s->names[i]);
+	s->n_names = 0;
+	s->item = (struct item){0};
+}
+
+/* Attributes by which one function's code has to do with another's. */
+static void look_at_word(struct scan *s, size_t depth)
+{
+	static const char *const odd[] = {"alias",         "__alias__",         "ifunc",
+	                                  "__ifunc__",     "flatten",           "__flatten__",
+	                                  "target_clones", "__target_clones__", "optimize",
+	                                  "__optimize__",  "weakref",           "__weakref__",
+	                                  "simd",          "__simd__",          NULL};
+	const struct token *token = &s->r.token;
+	const char *text = s->r.bodies->text + token->at;
+	static const char word[] = "inline";
+
+	if (depth >= 2 && is_any(&s->r, token, odd))
+		s->r.bodies->why = "an attribute ties functions to each other";
+	if (token->n >= sizeof(word) - 1 && memmem(text, token->n, word, sizeof(word) - 1) &&
+	    !memmem(text, token->n, "noinline", 8))
+		s->item.is_inline = true;
+}
+
+static void look_at_pragma(struct scan *s)
+{
+	const struct token *token = &s->r.token;
+	static const char *const odd[] = {"optimize", "weak", "alias"};
+
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
+		if (memmem(s->r.bodies->text + token->at, token->n, odd[i], strlen(odd[i])))
+			s->r.bodies->why = "a pragma ties functions to each other";
+}
+
+static bool is_keyword(const struct scan *s, const struct token *token)
+{
+	static const char *const words[] = {"__attribute__", "__attribute",   "__declspec", "_Alignas",
+	                                    "alignas",       "typeof",        "__typeof__", "__typeof",
+	                                    "typeof_unqual", "__asm__",       "asm",        "__asm",
+	                                    "_Atomic",       "int",           "char",       "long",
+	                                    "short",         "void",          "unsigned",   "signed",
+	                                    "float",         "double",        "struct",     "union",
+	                                    "enum",          "const",         "volatile",   "static",
+	                                    "extern",        "return",        "if",         "while",
+	                                    "for",           "switch",        "sizeof",     "_Static_assert",
+	                                    "static_assert", "__extension__", "_BitInt",    NULL};
+	return is_any(&s->r, token, words);
+}
+
+/* Behind the bracket that belongs to the one that was read. */
+static size_t skip_group(struct scan *s, bool is_looked_at)
+{
+	size_t depth = 1;
+
+	s->has_pragma = s->has_call = false;
+	while (depth) {
+		enum kind before = s->r.token.kind;
+		struct token word = s->r.token;
+		switch (next(&s->r)) {
+		case END:
+			s->r.bodies->why = "its brackets do not match";
+			return s->r.at;
+		case OPEN:
+			s->has_call |= before == NAME ? !is_keyword(s, &word) : before == CLOSE;
+			depth++;
+			break;
+		case CLOSE:
+			depth--;
+			break;
+		case NAME:
+			if (is_looked_at)
+				look_at_word(s, depth);
+			break;
+		case PRAGMA:
+			s->has_pragma = true;
+			break;
+		default:
+			break;
+		}
+	}
+	return s->r.token.at;
+}
+
+static void add_body(struct scan *s, size_t open, size_t close, bool is_fixed, bool is_leaf)
+{
+	struct hp_bodies *bodies = s->r.bodies;
+	struct hp_body *v = hp_array_grow(bodies->v, bodies->n, sizeof(*v));
+
+	if (!v) {
+		s->r.failed = true;
+		return;
+	}
+	bodies->v = v;
+	v[bodies->n++] = (struct hp_body){
+		.name = s->item.group.at,
+		.n_name = s->item.group.n,
+		.head = s->item.head,
+		.open = open,
+		.close = close,
+		.is_fixed = is_fixed,
+		.is_leaf = is_leaf,
+	};
+}
+
+/* A brace outside of parentheses: of a function, of a type, or of a value. */
+static void take_brace(struct scan *s)
+{
+	struct item *item = &s->item;
+	size_t open = s->r.token.at;
+	bool is_behind_list = item->last.n && mark_of(&s->r, &item->last) == ')';
+	bool is_function = is_behind_list && !item->has_value && item->group.kind == NAME && item->group.n &&
+	                   !is_keyword(s, &item->group);
+	/* "int (*f(int))(int) {", and "{" behind declarations of parameters; not "struct __attribute__((packed)) {". */
+	bool is_other =
+		!item->has_value && (!item->is_begun || (is_behind_list && !is_function && item->group.kind != NAME));
+	struct token last = s->r.token;
+	size_t close = skip_group(s, !is_function);
+
+	if (is_function)
+		add_body(s, open, close, item->is_inline || s->has_pragma, !s->has_call);
+	if (is_function || is_other) {
+		end_item(s);
+		return;
+	}
+	item->last = last;
+	item->is_begun = true;
+}
+
+static void take_group(struct scan *s)
+{
+	struct item *item = &s->item;
+
+	if (mark_of(&s->r, &s->r.token) == '(') {
+		item->group = item->last;
+		if (item->last.kind == NAME)
+			add_name(s, &s->names, &s->n_names, &item->last);
+	}
+	skip_group(s, true);
+	item->last = s->r.token;
+}
+
+static void take_token(struct scan *s)
+{
+	struct item *item = &s->item;
+
+	if (!item->is_begun)
+		item->head = s->r.token.at;
+	if (s->r.token.kind == OPEN && mark_of(&s->r, &s->r.token) == '{') {
+		take_brace(s);
+		return;
+	}
+	item->is_begun = true;
+	if (s->r.token.kind == OPEN) {
+		take_group(s);
+		return;
+	}
+	if (s->r.token.kind == CLOSE)
+		s->r.bodies->why = "its brackets do not match";
+	if (s->r.token.kind == NAME)
+		look_at_word(s, 0);
+	item->has_value |= s->r.token.kind == EQUALS;
+	item->last = s->r.token;
+}
+
+static void scan_text(struct scan *s)
+{
+	while (next(&s->r) != END && !s->r.failed) {
+		if (s->r.token.kind == PRAGMA)
+			look_at_pragma(s);
+		else if (s->r.token.kind == SEMICOLON)
+			end_item(s);
+		else
+			take_token(s);
+	}
+}
+
+/* -- Hashes ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t hash, const char *bytes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
+	return (hash ^ 0xff) * UINT64_C(0x100000001b3); /* where a token ends */
+}
+
+/* Where lines begin, and how far tokens are from each other, is no difference. */
+static void hash_tokens(struct hp_bodies *bodies)
+{
+	struct reader r = {.bodies = bodies};
+	size_t i = 0;
+
+	bodies->rest = UINT64_C(0xcbf29ce484222325);
+	while (next(&r) != END) {
+		while (i < bodies->n && (bodies->v[i].is_fixed || bodies->v[i].close < r.token.at))
+			i++;
+		uint64_t *hash = &bodies->rest;
+		if (i < bodies->n && r.token.at > bodies->v[i].open && r.token.at < bodies->v[i].close)
+			hash = &bodies->v[i].hash;
+		*hash = mix(*hash, bodies->text + r.token.at, r.token.n);
+	}
+}
+
+/* Some that are defined without the word are declared with it. */
+static void fix_inlined(const struct scan *s)
+{
+	const struct hp_bodies *bodies = s->r.bodies;
+
+	for (size_t i = 0; i < bodies->n; i++)
+		for (size_t k = 0; k < s->n_inlined && !bodies->v[i].is_fixed; k++)
+			bodies->v[i].is_fixed = s->inlined[k].n == bodies->v[i].n_name &&
+			                        strncmp(bodies->text + s->inlined[k].at,
+			                                bodies->text + bodies->v[i].name, bodies->v[i].n_name) == 0;
+}
+
+int hp_bodies_read(char *text, size_t size, struct hp_bodies *ret_bodies, struct hp_err *err)
+{
+	static const char marks[] = "hotpatch_marks";
+	struct hp_bodies bodies = {.text = text, .size = size};
+	struct scan s = {.r.bodies = &bodies};
+
+	scan_text(&s);
+	fix_inlined(&s);
+	hash_tokens(&bodies);
+	if (memmem(text, size, marks, sizeof(marks) - 1))
+		bodies.why = "it has callbacks";
+	free(s.inlined);
+	free(s.names);
+	if (s.r.failed) {
+		hp_bodies_free(&bodies);
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the functions of a source");
+	}
+	*ret_bodies = bodies;
+	return 0;
+}
+
+void hp_bodies_free(struct hp_bodies *bodies)
+{
+	free(bodies->text);
+	free(bodies->v);
+	*bodies = (struct hp_bodies){0};
+}
+
+/* -- Comparing and reducing ------------------------------------------------------------------------------------ */
+
+const char *hp_bodies_differ(const struct hp_bodies *before, const struct hp_bodies *now)
+{
+	if (now->why || before->why)
+		return now->why ? now->why : before->why;
+	return before->n == now->n && before->rest == now->rest ? NULL : "more than the bodies of functions changed";
+}
+
+char *hp_body_name(const struct hp_bodies *bodies, const struct hp_body *body)
+{
+	return strndup(bodies->text + body->name, body->n_name);
+}
+
+static bool is_wanted(const struct hp_bodies *bodies, const struct hp_body *body, char *const *names, size_t n_names)
+{
+	for (size_t i = 0; i < n_names; i++)
+		if (strlen(names[i]) == body->n_name && strncmp(names[i], bodies->text + body->name, body->n_name) == 0)
+			return true;
+	return false;
+}
+
+/* What is left of a body: its lines, and what says where they come from. */
+static void put_lines(FILE *to, const char *text, size_t from, size_t end)
+{
+	while (from < end) {
+		const char *newline = memchr(text + from, '\n', end - from);
+		if (!newline)
+			return;
+		fputc('\n', to);
+		from = (size_t)(newline - text) + 1;
+		const char *stop = from < end ? memchr(text + from, '\n', end - from) : NULL;
+		if (stop && text[from] == '#' && from + 2 < end && text[from + 1] == ' ')
+			fwrite(text + from, 1, (size_t)(stop - text) - from, to);
+	}
+}
+
+char *hp_bodies_reduce(const struct hp_bodies *bodies, char *const *names, size_t n_names, size_t *ret_size)
+{
+	char *reduced = NULL;
+	FILE *to = open_memstream(&reduced, ret_size);
+	size_t at = 0;
+
+	if (!to)
+		return NULL;
+	for (size_t i = 0; i < bodies->n; i++) {
+		const struct hp_body *body = &bodies->v[i];
+		if (body->is_fixed)
+			continue;
+		if (is_wanted(bodies, body, names, n_names)) {
+			fwrite(bodies->text + at, 1, body->head - at, to);
+			fputs("__attribute__((used)) ", to);
+			at = body->head;
+			continue;
+		}
+		if (body->is_leaf)
+			continue;
+		fwrite(bodies->text + at, 1, body->open + 1 - at, to);
+		fputs(" __builtin_abort();", to);
+		put_lines(to, bodies->text, body->open + 1, body->close);
+		at = body->close;
+	}
+	fwrite(bodies->text + at, 1, bodies->size - at, to);
+	if (fclose(to) == 0)
+		return reduced;
+	free(reduced);
+	return NULL;
+}
