@@ -2,8 +2,9 @@
 # watch_part.bats - a large file: what changed is compiled alone and applied first, and the whole, compiled behind it, is
 # compared with it. At -O0 with gcc and clang; at -O2, where functions depend on each other, the whole alone is compiled.
 #
-# Seen to fail: with hp_diff_limit that limits nothing (all functions are changed), without "used" (a changed static that
-# only stubs call is not there), and each of the last two cases with the check that it has left out.
+# Seen to fail: with hp_diff_limit that limits nothing (all functions are changed), with clang without "used" (a changed
+# static that only stubs call is not there), and the cases of optimisation, of what is put into callers, of the whole that
+# differs and of callers that depend each with the check left out that it is about.
 
 bats_require_minimum_version 1.5.0
 
