@@ -1,8 +1,8 @@
 /* test_bodies - what of a preprocessed text is taken for the body of a function, and what is not; and that of a text
  * that was reduced every line stays where it is.
  *
- * Seen to fail: with strings, markers and attributes read as code, with inline functions and pragmas taken out, and
- * without the lines of bodies.
+ * Seen to fail: with strings, markers and attributes read as code, with inline functions and bodies with pragmas
+ * taken out, and without the lines of bodies.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,6 +70,7 @@ static void others(void **state)
 	check_names("int a[] = { 1, 2 }; struct s { int a; }; enum e { A = (1), B }; union u { int a; } u = { 1 };",
 	            "");
 	check_names("struct __attribute__((packed)) s { int a; }; int f(void) { return 1; }", "f ");
+	check_names("typedef struct __attribute__((packed)) { int a; } s; int f(void) { return 1; }", "f ");
 	check_names("enum e : int { A }; int (*table[])(int) = { (int (*)(int)){0}, }; int f(void) { return 1; }",
 	            "f ");
 	check_names("__asm__(\".globl x; x: {\"); _Static_assert(sizeof(struct { int a; }) == 4, \"{\");", "");
