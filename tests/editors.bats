@@ -8,12 +8,10 @@ bats_require_minimum_version 1.5.0
 load watch/helpers
 
 setup() {
-	hotpatch=$HP_BUILD_ROOT/src/hotpatch
-	[[ -x $hotpatch ]] || skip "built without the command"
-	command -v jq >/dev/null || skip "jq is not installed"
+	begin_watching jq
 	PATH=$HP_BUILD_ROOT/src:$PATH
 	page=$HP_SOURCE_ROOT/doc/editors.md
-	watcher='' app='' debugger='' editor=''
+	debugger='' editor=''
 	printed=$BATS_TEST_TMPDIR/printed
 	mkdir "$printed"
 	cd "$printed" || return 1

@@ -10,17 +10,6 @@ bats_require_minimum_version 1.5.0
 
 load watch/helpers
 
-setup() {
-	hotpatch=$HP_BUILD_ROOT/src/hotpatch
-	[[ -x $hotpatch ]] || skip "built without the command"
-	command -v jq >/dev/null || skip "jq is not installed"
-	watcher='' app=''
-}
-
-teardown() {
-	stop_watching
-}
-
 @test "a saved function runs, and the program's variables are what they were" {
 	project
 	watch

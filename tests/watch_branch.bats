@@ -9,15 +9,7 @@ bats_require_minimum_version 1.5.0
 load watch/helpers
 
 setup() {
-	hotpatch=$HP_BUILD_ROOT/src/hotpatch
-	[[ -x $hotpatch ]] || skip "built without the command"
-	command -v jq >/dev/null || skip "jq is not installed"
-	command -v git >/dev/null || skip "git is not installed"
-	watcher='' app=''
-}
-
-teardown() {
-	stop_watching
+	begin_watching jq git
 }
 
 @test "a branch switch of many files is one reload, and so is the way back" {

@@ -9,17 +9,6 @@ bats_require_minimum_version 1.5.0
 
 load watch/helpers
 
-setup() {
-	hotpatch=$HP_BUILD_ROOT/src/hotpatch
-	[[ -x $hotpatch ]] || skip "built without the command"
-	command -v jq >/dev/null || skip "jq is not installed"
-	watcher='' app='' keys=''
-}
-
-teardown() {
-	stop_watching
-}
-
 # price 100 + n, 200 + n, 300 + n; generations 1 and 2.
 two_generations() {
 	sed -i 's/100 + n/200 + n/' src/price.c

@@ -8,17 +8,6 @@ bats_require_minimum_version 1.5.0
 
 load watch/helpers
 
-setup() {
-	hotpatch=$HP_BUILD_ROOT/src/hotpatch
-	[[ -x $hotpatch ]] || skip "built without the command"
-	command -v jq >/dev/null || skip "jq is not installed"
-	watcher='' app='' keys=''
-}
-
-teardown() {
-	stop_watching
-}
-
 hammered() {
 	command -v "$1" >/dev/null || skip "$1 is not installed"
 	keep_project "$1" "$2 -g"

@@ -9,17 +9,6 @@ bats_require_minimum_version 1.5.0
 
 load watch/helpers
 
-setup() {
-	hotpatch=$HP_BUILD_ROOT/src/hotpatch
-	[[ -x $hotpatch ]] || skip "built without the command"
-	command -v jq >/dev/null || skip "jq is not installed"
-	watcher='' app='' keys=''
-}
-
-teardown() {
-	stop_watching
-}
-
 # edit FILE SED-EXPRESSION
 edit() {
 	sed -i "$2" "src/$1"

@@ -8,17 +8,6 @@ bats_require_minimum_version 1.5.0
 
 load watch/helpers
 
-setup() {
-	hotpatch=$HP_BUILD_ROOT/src/hotpatch
-	[[ -x $hotpatch ]] || skip "built without the command"
-	command -v jq >/dev/null || skip "jq is not installed"
-	watcher='' app='' keys=''
-}
-
-teardown() {
-	stop_watching
-}
-
 @test "2,000 functions: one, all, and one again" {
 	local i k
 	project

@@ -9,10 +9,7 @@ bats_require_minimum_version 1.5.0
 load watch/helpers
 
 setup() {
-	hotpatch=$HP_BUILD_ROOT/src/hotpatch
-	[[ -x $hotpatch ]] || skip "built without the command"
-	command -v tmux >/dev/null || skip "tmux is not installed"
-	watcher='' app='' keys='' events=/dev/null
+	begin_watching tmux
 	socket=$BATS_TEST_TMPDIR/tmux
 }
 

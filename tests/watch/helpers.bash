@@ -2,6 +2,23 @@
 
 project_files=(main price tax old)
 
+# begin_watching TOOL...: for setup; skips where there is no command, or one of the tools is missing.
+begin_watching() {
+	local tool
+	hotpatch=$HP_BUILD_ROOT/src/hotpatch
+	[[ -x $hotpatch ]] || skip "built without the command"
+	for tool; do command -v "$tool" >/dev/null || skip "$tool is not installed"; done
+	watcher='' app='' keys='' events=/dev/null
+}
+
+setup() {
+	begin_watching jq
+}
+
+teardown() {
+	stop_watching
+}
+
 # project [CC [FLAGS]]: copies tests/watch to $work and builds it with its database; and stays there.
 project() {
 	local cc=${1-gcc} flags=${2--O2 -g} unit
