@@ -98,14 +98,21 @@ void hp_part_forget_text(struct hp_part *part)
 	part->has_now = false;
 }
 
+bool hp_part_has_edit(const struct hp_part *part, const char *name)
+{
+	for (size_t i = 0; i < part->n_edits; i++)
+		if (strcmp(part->edits[i], name) == 0)
+			return true;
+	return false;
+}
+
 /* Takes name. */
 static bool add_edit(struct hp_part *part, char *name)
 {
-	for (size_t i = 0; name && i < part->n_edits; i++)
-		if (strcmp(part->edits[i], name) == 0) {
-			free(name);
-			return true;
-		}
+	if (name && hp_part_has_edit(part, name)) {
+		free(name);
+		return true;
+	}
 	char **edits = name ? hp_array_grow(part->edits, part->n_edits, sizeof(*edits)) : NULL;
 	if (!edits) {
 		free(name);

@@ -41,6 +41,8 @@ int hp_part_take_text(struct hp_part *part, char *text, size_t size, struct hp_e
  * was out. */
 char *hp_part_reduce(struct hp_part *part, const struct hp_diff *diff, size_t *ret_size);
 
+bool hp_part_has_edit(const struct hp_part *part, const char *name);
+
 /* The text that was taken is that of an object of the whole now. */
 void hp_part_keep_text(struct hp_part *part, const struct hp_compile *compile);
 void hp_part_forget_text(struct hp_part *part);

@@ -104,14 +104,6 @@ static int tell_finding(const struct run *run, const struct hp_finding *finding)
 	}
 }
 
-static bool is_edit(const struct hp_part *part, const char *name)
-{
-	for (size_t i = 0; i < part->n_edits; i++)
-		if (strcmp(part->edits[i], name) == 0)
-			return true;
-	return false;
-}
-
 /* Of which functions the difference between two objects tells. */
 enum step_kind {
 	STEP_ALL,
@@ -134,7 +126,7 @@ static bool is_meant(const struct hp_source *unit, const struct hp_finding *find
 	if (kind != STEP_EDITS && kind != STEP_OTHERS)
 		return true;
 	return (finding->kind == HP_FOUND_CHANGED || finding->kind == HP_FOUND_NEW_FUNCTION) &&
-	       is_edit(&unit->part, finding->name) == (kind == STEP_EDITS);
+	       hp_part_has_edit(&unit->part, finding->name) == (kind == STEP_EDITS);
 }
 
 static int step_between(struct run *run, const struct hp_source *unit, const char *before, const char *now,

@@ -7,6 +7,7 @@
 
 # shellcheck disable=SC2034 # what the scripts use
 set -u
+here=$(cd "$(dirname "$0")" && pwd)
 real=$(cd "$1" && pwd) how=$2
 hotpatch=${HP_BUILD_ROOT:?}/src/hotpatch
 # A loaded machine may need longer than one attempt for threads that spin; who waits is the command, not the program.

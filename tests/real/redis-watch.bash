@@ -7,9 +7,8 @@
 source "$(dirname "$0")/common.bash"
 tree redis
 program=redis/w
-server=$tree/src/redis-server
+source "$here/redis_server.bash"
 declare -A files edits
-cli() { "$tree/src/redis-cli" -s "$work/socket" "$@"; }
 
 # edit NAME FILE SED QUESTION OLD NEW: what will be saved, and what shows it.
 edit() {
@@ -62,26 +61,16 @@ undo() {
 	reverted[$name]=$(jq '(.us // 0) / 10 | round / 100' <<<"$event")
 }
 
-edit body src/server.c '/^void echoCommand/,/^}/ s/addReplyBulk(c,c->argv\[1\])/addReplyBulkCString(c,"patched")/' \
-	'ECHO hello' hello patched
-edit table src/bitops.c 's/bitsinbyte\[256\] = {0,/bitsinbyte[256] = {5,/' 'BITCOUNT zero' 0 5
-edit static src/lazyfree.c 's/^    return aux;/    return aux + 1000;/' 'INFO memory ~lazyfreed_objects:' 1 1001
+for name in body table static; do
+	declare -n its=$name
+	edit $name "${its[@]}"
+done
 put_back
 trap put_back EXIT
 
-"${run[@]}" "$server" --port 0 --unixsocket "$work/socket" --save '' --appendonly no --io-threads 2 >server.log 2>&1 &
-targets=($!)
-for ((i = 0; i < 600; i++)); do
-	cli ping >/dev/null 2>&1 && break
-	sleep 0.1
-done
-cli setbit zero 7 0 >/dev/null
-cli sadd large {1..1000} >/dev/null
-cli unlink large >/dev/null
+begin_server
+begin_benchmark
 
-"$tree/src/redis-benchmark" -s "$work/socket" -t ping,set,get,incr,lpush,rpop,sadd,hset,zadd,mset -n 20000 -q -l \
-	>benchmark.log 2>&1 &
-benchmark=$!
 # Before the load, whose pipes it would hold open otherwise.
 : >events
 mkfifo pressed
@@ -109,9 +98,5 @@ end_load
 printf q >&"$keys"
 exec {keys}>&-
 if ! wait "$watch"; then fault benchmark "watch ended with an error: $(tail -3 events)"; fi
-if ! kill "$benchmark" 2>/dev/null || grep -qi error benchmark.log; then
-	fault benchmark "redis-benchmark: $(tr '\r' '\n' <benchmark.log | grep -i error | tail -3)"
-fi
-wait "$benchmark" 2>/dev/null
-if ! cli shutdown nosave || ! wait "${targets[0]}"; then fault benchmark "the server did not end as it should: $(tail -3 server.log)"; fi
-row benchmark 'redis-benchmark without an error, the server ends well'
+end_benchmark
+end_server
