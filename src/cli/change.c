@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "make/command.h"
 #include "types/array.h"
@@ -41,13 +42,23 @@ int hp_change_begin(struct hp_change *change, const char *root, const char *buil
 {
 	*change = (struct hp_change){.root = hp_path_resolve(NULL, root)};
 	char *folder = hp_path_resolve(NULL, build);
-	const char *roots[] = {change->root, folder};
+	/* As they are named, and where they lie: a database has the one or the other. */
+	char *real_root = change->root ? realpath(change->root, NULL) : NULL;
+	char *real_folder = folder ? realpath(folder, NULL) : NULL;
+	const char *roots[4] = {change->root, folder};
+	size_t n = 2;
+	if (real_root)
+		roots[n++] = real_root;
+	if (real_folder)
+		roots[n++] = real_folder;
 	int r = change->root && folder ? hp_workspace_make(&change->workspace, err) : no_memory(err);
 
 	if (r == 0)
-		r = hp_view_make(&change->workspace, "old", roots, 2, &change->old_view, err);
+		r = hp_view_make(&change->workspace, "old", roots, n, &change->old_view, err);
 	if (r == 0)
-		r = hp_view_make(&change->workspace, "new", roots, 2, &change->new_view, err);
+		r = hp_view_make(&change->workspace, "new", roots, n, &change->new_view, err);
+	free(real_root);
+	free(real_folder);
 	free(folder);
 	return r;
 }
@@ -351,6 +362,47 @@ static int take_folder(struct hp_change *change, const char *folder, const char 
 int hp_change_folder(struct hp_change *change, const char *folder, struct hp_err *err)
 {
 	return take_folder(change, folder, change->root, err);
+}
+
+/* -- By another name ------------------------------------------------------------------------------------------- */
+
+static int mirror_in(const char *view, const char *path, const char *real, struct hp_err *err)
+{
+	char *place = NULL, *text = NULL;
+	size_t size;
+	int r = 0;
+
+	if (asprintf(&place, "%s%s", view, path) < 0)
+		return no_memory(err);
+	if (access(place, F_OK) < 0)
+		r = hp_view_remove(view, real, err);
+	else if ((r = hp_file_read(place, &text, &size, err)) == 0)
+		r = hp_view_write(view, real, text, size, err);
+	free(text);
+	free(place);
+	return r;
+}
+
+int hp_change_mirror(struct hp_change *change, struct hp_err *err)
+{
+	size_t n = change->n_files;
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		char *real = realpath(change->files[i], NULL);
+		if (!real || has_file(change, real)) {
+			free(real);
+			continue;
+		}
+		r = mirror_in(change->old_view, change->files[i], real, err);
+		if (r == 0)
+			r = mirror_in(change->new_view, change->files[i], real, err);
+		if (r == 0)
+			r = add_file(change, real, err);
+		else
+			free(real);
+	}
+	return r;
 }
 
 /* -- Which units ----------------------------------------------------------------------------------------------- */

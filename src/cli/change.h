@@ -1,7 +1,7 @@
 /* change - what was changed in the sources, as two views of the file system: before and after.
  *
- *     fix.diff           old: the tree        new: the tree with the diff    (or, where it is applied already, the
- * other way) edited files       old: as in --base    new: the tree
+ *     fix.diff        old: the tree         new: the tree with the diff (or, where it is applied already, the other
+ * way) edited files    old: as in --base     new: the tree
  */
 #ifndef HP_CLI_CHANGE_H
 #define HP_CLI_CHANGE_H
@@ -28,6 +28,10 @@ int hp_change_diff(struct hp_change *change, const char *diff, int strip, struct
 int hp_change_revision(struct hp_change *change, const char *revision, struct hp_err *err) HP_MUST_CHECK;
 int hp_change_folder(struct hp_change *change, const char *folder, struct hp_err *err) HP_MUST_CHECK;
 int hp_change_file(struct hp_change *change, const char *path, const char *old_file, struct hp_err *err) HP_MUST_CHECK;
+
+/* What was named through links is in both views where it really lies, too: compilation databases have the one or the
+ * other. */
+int hp_change_mirror(struct hp_change *change, struct hp_err *err) HP_MUST_CHECK;
 
 /* Whether the unit is compiled from a file that differs, included ones among them. */
 int hp_change_concerns(const struct hp_change *change, const struct hp_compile *compile, bool *ret_concerns,

@@ -282,6 +282,8 @@ static int compile_change(struct build *b, char **files)
 	if (r == 0)
 		r = take_change(b, &change, files);
 	if (r == 0)
+		r = hp_change_mirror(&change, &b->err);
+	if (r == 0)
 		r = *files && is_source(*files) ? compile_named(b, &change, db, files)
 		                                : compile_concerned(b, &change, db);
 	if (r == 0 && change.is_applied)

@@ -94,13 +94,22 @@ static bool leads_to_root(const struct view *view, const char *path)
 	return false;
 }
 
-/* A folder of one's own, where files of it may be replaced; a link otherwise. Links to folders below a root stay links:
- * what they lead to is not the project's, or is in the view where it really lies. */
+static bool leads_to_folder(const char *path)
+{
+	struct stat status;
+	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+/* A folder of one's own, where files of it may be replaced; a link otherwise. Links by which a root is named become
+ * folders. Those below a root stay links until something is written behind them (own_folders): what they lead to is not
+ * the project's, or is in the view where it really lies. */
 static bool is_own_folder(const struct view *view, const char *path, const struct stat *status, const char *name)
 {
-	if (!S_ISDIR(status->st_mode) || strcmp(path, view->workspace) == 0 || strcmp(name, ".git") == 0)
+	if (strcmp(path, view->workspace) == 0 || strcmp(name, ".git") == 0)
 		return false;
-	return is_in_root(view, path) || leads_to_root(view, path);
+	if (S_ISLNK(status->st_mode))
+		return leads_to_root(view, path) && leads_to_folder(path);
+	return S_ISDIR(status->st_mode) && (is_in_root(view, path) || leads_to_root(view, path));
 }
 
 static int fill_folder(const struct view *view, const char *folder, int depth);
@@ -160,17 +169,30 @@ int hp_view_make(const struct hp_workspace *workspace, const char *name, const c
 
 /* -- Files in views -------------------------------------------------------------------------------------------- */
 
-static int make_folders(char *path, struct hp_err *err)
+/* A link in the view leads to the real tree, which is never written to: it becomes a folder of links to what is there.
+ */
+static int own_link(const char *view_path, const char *place, struct hp_err *err)
 {
-	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+	const struct view view = {.path = view_path, .workspace = "", .err = err};
+
+	return unlink(place) < 0 ? cannot_write(place, err) : fill_folder(&view, place + strlen(view_path), 0);
+}
+
+/* The folders above place are the view's own, and are there. */
+static int own_folders(const char *view, char *place, struct hp_err *err)
+{
+	int r = 0;
+
+	for (char *slash = strchr(place + strlen(view) + 1, '/'); slash && r == 0; slash = strchr(slash + 1, '/')) {
+		struct stat status;
 		*slash = '\0';
-		bool failed = mkdir(path, 0700) < 0 && errno != EEXIST;
-		int r = failed ? cannot_write(path, err) : 0;
+		if (lstat(place, &status) == 0 && S_ISLNK(status.st_mode))
+			r = own_link(view, place, err);
+		else if (mkdir(place, 0700) < 0 && errno != EEXIST)
+			r = cannot_write(place, err);
 		*slash = '/';
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return r;
 }
 
 static int write_new(const char *path, const void *bytes, size_t size, struct hp_err *err)
@@ -203,7 +225,7 @@ int hp_view_write(const char *view, const char *path, const void *bytes, size_t 
 
 	if (r < 0)
 		return r;
-	r = make_folders(place, err);
+	r = own_folders(view, place, err);
 	if (r == 0)
 		r = write_new(place, bytes, size, err);
 	free(place);
@@ -235,7 +257,8 @@ int hp_view_remove(const char *view, const char *path, struct hp_err *err)
 
 	if (r < 0)
 		return r;
-	if (unlink(place) < 0 && errno != ENOENT)
+	r = own_folders(view, place, err);
+	if (r == 0 && unlink(place) < 0 && errno != ENOENT)
 		r = cannot_write(place, err);
 	free(place);
 	return r;

@@ -8,8 +8,9 @@
  *                         /new/w/project/...
  *
  * Below its roots (the sources and the build folder) a view has folders of its own and links to files; everything else
- * is a link. Any path with the view in front is the file that the view wants it to be, whatever includes whatever. The
- * real tree is never written to.
+ * is a link, and becomes a folder of links when something is written behind it. Any path with the view in front is the
+ * file that the view wants it to be, whatever includes whatever. The real tree is never written to, also where a path
+ * goes through links.
  */
 #ifndef HP_MAKE_WORKSPACE_H
 #define HP_MAKE_WORKSPACE_H

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "types/array.h"
@@ -58,10 +59,26 @@ static void find_top(char *folder)
 }
 
 /* Takes folder. */
+static int append_new(struct roots *roots, char *folder)
+{
+	for (size_t i = 0; folder && i < roots->n; i++)
+		if (strcmp(roots->v[i], folder) == 0) {
+			free(folder);
+			return 0;
+		}
+	char **v = folder ? realloc(roots->v, (roots->n + 1) * sizeof(*v)) : NULL;
+	if (!v) {
+		free(folder);
+		return no_memory(roots);
+	}
+	roots->v = v;
+	v[roots->n++] = folder;
+	return 0;
+}
+
+/* Takes folder. */
 static int add(struct roots *roots, char *folder)
 {
-	char **v;
-
 	if (!folder)
 		return no_memory(roots);
 	for (size_t i = 0; i < roots->n; i++)
@@ -76,26 +93,57 @@ static int add(struct roots *roots, char *folder)
 			free(roots->v[i]);
 			roots->v[i] = roots->v[--roots->n];
 		}
-	if (!(v = realloc(roots->v, (roots->n + 1) * sizeof(*v)))) {
-		free(folder);
-		return no_memory(roots);
-	}
-	roots->v = v;
-	v[roots->n++] = folder;
-	return 0;
+	return append_new(roots, folder);
 }
 
-static int add_folder_of(struct roots *roots, const char *path)
+static char *folder_of(const char *path)
 {
 	char *folder = strdup(path);
 
 	if (folder)
 		go_up(folder);
-	return add(roots, folder); /* NOLINT(-Wanalyzer-malloc-leak): add takes it */
+	return folder;
 }
 
+static bool leads_to_folder(const char *path)
+{
+	struct stat status;
+	return lstat(path, &status) == 0 && S_ISLNK(status.st_mode) && stat(path, &status) == 0 &&
+	       S_ISDIR(status.st_mode);
+}
+
+/* Texts are copied without following links, so that a link below a root by which path is named is a root, too. Takes
+ * path. */
+static int add_links(struct roots *roots, char *path)
+{
+	if (!path)
+		return no_memory(roots);
+	for (size_t i = 0; i < roots->n; i++) {
+		if (!is_above(roots->v[i], path) || strcmp(roots->v[i], "/") == 0)
+			continue;
+		bool is_link = false;
+		for (size_t at = strlen(roots->v[i]); path[at] && !is_link;) {
+			char next;
+			at += 1 + strcspn(path + at + 1, "/");
+			next = path[at];
+			path[at] = '\0';
+			is_link = leads_to_folder(path);
+			char *link = is_link ? strdup(path) : NULL;
+			path[at] = next;
+			if (is_link && append_new(roots, link) < 0) {
+				free(path);
+				return no_memory(roots);
+			}
+		}
+	}
+	free(path);
+	return 0;
+}
+
+typedef int each_folder(struct roots *roots, char *folder);
+
 /* Folders of headers, those of the system left out. */
-static int add_included(struct roots *roots, const struct hp_compile *compile)
+static int each_included(struct roots *roots, const struct hp_compile *compile, each_folder *each)
 {
 	static const char *const options[] = {"-I", "-iquote", "-isystem", "-idirafter"};
 	int r = 0;
@@ -110,7 +158,7 @@ static int add_included(struct roots *roots, const struct hp_compile *compile)
 				name = compile->words[++i];
 			char *folder = *name ? hp_path_resolve(compile->folder, name) : NULL;
 			if (folder && access(folder, X_OK) == 0 && strncmp(folder, "/usr/", 5) != 0)
-				r = add(roots, folder);
+				r = each(roots, folder);
 			else
 				free(folder);
 			break;
@@ -145,21 +193,30 @@ out:
 	return 0;
 }
 
-int hp_units_roots(const struct hp_units *units, char ***ret_roots, size_t *ret_n, struct hp_err *err)
+static int each_of_units(struct roots *roots, const struct hp_units *units, each_folder *each)
 {
-	struct roots roots = {.err = err};
-	int r = add_folder_of(&roots, units->database);
+	int r = each(roots, folder_of(units->database));
 
 	for (size_t i = 0; i < units->n && r == 0; i++) {
 		const struct hp_compile *compile = units->v[i]->compile;
-		r = add(&roots, strdup(compile->folder));
+		r = each(roots, strdup(compile->folder));
 		if (r == 0)
-			r = add_folder_of(&roots, compile->path);
+			r = each(roots, folder_of(compile->path));
 		if (r == 0)
-			r = add_included(&roots, compile);
+			r = each_included(roots, compile, each);
 	}
+	return r;
+}
+
+int hp_units_roots(const struct hp_units *units, char ***ret_roots, size_t *ret_n, struct hp_err *err)
+{
+	struct roots roots = {.err = err};
+	int r = each_of_units(&roots, units, add);
+
 	if (r == 0)
 		r = join(&roots);
+	if (r == 0)
+		r = each_of_units(&roots, units, add_links);
 	if (r < 0) {
 		hp_units_free_roots(roots.v, roots.n);
 		return r;
