@@ -9,15 +9,18 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "agent/client.h"
+#include "agent/crashes.h"
 #include "agent/leftovers.h"
 #include "agent/records.h"
 #include "agent/regions.h"
 #include "agent/socket.h"
 #include "agent/table.h"
+#include "arch/arch.h"
 #include "base/report.h"
 #include "code/emulated.h"
 #include "live/ask.h"
@@ -44,23 +47,23 @@ static pthread_key_t first_key;
 static bool has_first_key;
 static _Atomic bool first_watched, first_leaving;
 
-/* Wakes the agent, whose descriptors no other thread has: somebody comes, and goes again. */
-static void knock(void)
+/* No other thread has its descriptors: somebody comes, and goes again. */
+void hp_agent_knock(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	long fd = hp_syscall(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, 0, 0, 0);
 	if (fd < 0)
 		return;
 	memcpy(address.sun_path, the.path, sizeof(the.path));
-	(void)!connect(fd, (struct sockaddr *)&address, sizeof(address));
-	close(fd);
+	hp_syscall(SYS_connect, fd, (long)&address, sizeof(address), 0, 0, 0);
+	hp_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
 static void first_leaves(void *unused)
 {
 	(void)unused;
 	atomic_store(&first_leaving, true);
-	knock();
+	hp_agent_knock();
 }
 
 static void watch_first_thread(void)
@@ -147,12 +150,19 @@ static void serve_clients(struct hp_agent *agent, struct watch *watch)
 	}
 }
 
+/* Of two times for poll(2), where -1 is never. */
+static int sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 static void serve(struct hp_agent *agent)
 {
 	struct watch watch = {.rests = false};
 	for (;;) {
+		int wait = sooner(watch.rests ? REST : tick(), hp_crashes_tend(agent));
 		prepare_poll(agent, &watch);
-		int n = poll(watch.fds, 1 + watch.n_clients, watch.rests ? REST : tick());
+		int n = poll(watch.fds, 1 + watch.n_clients, wait);
 		watch.rests = false;
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			poll(NULL, 0, REST); /* no memory, or fewer descriptors are allowed than there are */
@@ -261,6 +271,7 @@ static void after_fork_in_child(void)
 		the.clients = NULL; /* their memory is lost: another thread may have been using it */
 		hp_regions_forget(&the);
 		hp_records_mend(&the);
+		hp_crashes_reset();
 		owner = getpid();
 		running = (strcmp(the.given, "") == 0) && launch(&the, &ignored) == 0;
 	}

@@ -48,4 +48,7 @@ struct hp_agent {
  * HOTPATCH_ESTATE where it does at another. */
 int hp_agent_start(const char *path, bool by_run, struct hp_err *err) HP_MUST_CHECK;
 
+/* Wakes the agent of this process, so that it looks around. Async-signal-safe, and no point of cancellation. */
+void hp_agent_knock(void);
+
 #endif

@@ -170,6 +170,20 @@ static bool write_answer(struct hp_client *client)
 	return !client->closing;
 }
 
+bool hp_client_tell(struct hp_client *client, enum hp_wire_kind kind)
+{
+	if (has_unsent(client))
+		return false;
+	hp_wire_begin(&client->out, (uint16_t)(kind | HP_WIRE_REPLY), 0);
+	if (!hp_wire_end(&client->out)) {
+		hp_wire_free(&client->out);
+		return false;
+	}
+	client->sent = 0;
+	(void)!write_answer(client); /* one that has gone is seen to be when it is read from */
+	return true;
+}
+
 static void keep_no_more_than(struct hp_client *client, size_t size)
 {
 	explicit_bzero(client->in, client->n_in); /* addresses of code: leftovers.h */

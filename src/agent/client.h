@@ -27,6 +27,7 @@ struct hp_client {
 	size_t sent;
 	char waits[HP_WIRE_WAIT_MAX + 1]; /* for what, in its own words; "" for nothing */
 	bool greeted;                     /* has said hello */
+	bool holds;                       /* wants to know of crashes: crashes.h */
 	bool closing;                     /* nothing it sends makes sense any more: goes when it has read why */
 	uint64_t last;                    /* when something came or went, CLOCK_MONOTONIC, ns */
 };
@@ -39,6 +40,9 @@ short hp_client_events(const struct hp_client *client);
 
 /* Reads, answers and writes as far as that goes without waiting. False: it has gone. */
 bool hp_client_serve(struct hp_agent *agent, struct hp_client *client, short events);
+
+/* Sends a frame that answers nothing: no more than its kind. False: the client has an answer to read first. */
+bool hp_client_tell(struct hp_client *client, enum hp_wire_kind kind);
 
 /* Ends the connection and gives back what it had reserved. */
 void hp_client_remove(struct hp_agent *agent, struct hp_client *client);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/crashes.h"
 #include "agent/records.h"
 #include "agent/regions.h"
 #include "arch/arch.h"
@@ -190,6 +191,7 @@ __attribute__((noinline)) void hp_leftovers_tidy(struct hp_agent *agent)
 	struct hp_saved_regs saved;
 	if (agent->n_left < (agent->left_limit ? agent->left_limit : FEW))
 		return;
+	hp_crashes_learn(agent); /* not of what may go */
 	hp_arch_regs_save(&saved);
 	int error = look_at_all(agent, &saved, __builtin_frame_address(0));
 	if (error != HOTPATCH_EBUSY) /* the program itself is applying something: the next time */

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "agent/crashes.h"
 #include "agent/regions.h"
 #include "agent/requests.h"
 #include "agent/table.h"
@@ -283,7 +284,7 @@ static void note_switched(const struct switching *s)
 
 /* Those with no code of their own, which only have the place of others, take part in no transition. Descriptors are
  * lent for callbacks before and after; what runs while callers are held has the agent's own. */
-static int switch_patches(struct switching *s, struct hp_session *session)
+static int switch_patches(struct hp_agent *agent, struct switching *s, struct hp_session *session)
 {
 	struct hotpatch *in = s->in && s->in->patch->n ? s->in->patch : NULL, *out[HP_WIRE_REGIONS_MAX];
 	bool calls = in && in->n_listeners;
@@ -308,8 +309,10 @@ static int switch_patches(struct switching *s, struct hp_session *session)
 		session->outcome->live = session->outcome->drained = true;
 	if (calls)
 		hp_table_give_back();
-	if (session->outcome->live)
+	if (session->outcome->live) {
 		note_switched(s);
+		hp_crashes_go_on(agent);
+	}
 	return error;
 }
 
@@ -327,9 +330,11 @@ static int apply_patch(struct hp_exchange *x, struct hp_order *order, struct hp_
 	struct switching s = {.order = order, .in = record};
 	find_out(agent, order, &s);
 	record_add(agent, record);
-	int error = switch_patches(&s, session);
+	hp_crashes_learn(agent); /* the first call of its code may crash */
+	int error = switch_patches(agent, &s, session);
 	if (!session->outcome->live) {
 		record_unlink(agent, record);
+		hp_crashes_learn(agent);
 		return error;
 	}
 	own_regions(agent, record);
@@ -401,7 +406,7 @@ static int revert(struct hp_exchange *x, uint64_t id, const char *name, struct h
 		return hp_err_set(&session->err, HOTPATCH_ESTATE, "no patch '%s' that came from outside is in force",
 		                  record ? record->name : name);
 	struct switching s = {.out = {record}, .n_out = 1};
-	int error = switch_patches(&s, session);
+	int error = switch_patches(agent, &s, session);
 	retire_records(agent, false, session);
 	return error;
 }
@@ -477,7 +482,7 @@ static int switch_to(struct hp_agent *agent, const struct wanted *wanted, struct
 		return error;
 	if (s.in)
 		set_in(agent, s.in, true);
-	error = switch_patches(&s, session);
+	error = switch_patches(agent, &s, session);
 	if (s.in && !session->outcome->live)
 		set_in(agent, s.in, false);
 	if (session->outcome->live)

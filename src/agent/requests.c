@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/crashes.h"
 #include "arch/arch.h"
 #include "base/mapped.h"
 #include "base/report.h"
@@ -150,6 +151,9 @@ static int (*const handlers[HP_WIRE_KINDS])(struct hp_exchange *) = {
 	[HP_WIRE_WAIT] = hp_client_wait_handle,
 	[HP_WIRE_SWITCH] = hp_record_switch_handle,
 	[HP_WIRE_FORGET] = hp_record_forget_handle,
+	[HP_WIRE_HOLD] = hp_crashes_hold_handle,
+	[HP_WIRE_CRASHES] = hp_crashes_list_handle,
+	[HP_WIRE_LET_DIE] = hp_crashes_let_die_handle,
 };
 
 static int handle(struct hp_exchange *x, const struct hp_wire_header *header)

@@ -43,6 +43,10 @@ enum hp_wire_kind {
 	HP_WIRE_WAIT,
 	HP_WIRE_SWITCH,
 	HP_WIRE_FORGET,
+	HP_WIRE_HOLD,
+	HP_WIRE_CRASHES,
+	HP_WIRE_LET_DIE,
+	HP_WIRE_CRASHED, /* no request: what clients that hold are told, as a reply with serial 0 */
 	HP_WIRE_KINDS, /* one more than the last */
 };
 

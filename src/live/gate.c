@@ -26,6 +26,14 @@ static _Atomic uint32_t n_arrivals;
 static _Atomic uint32_t spinners; /* how many of them may wait without sleeping */
 enum { SPIN_NS = 20000 };
 
+/* Callers of held sites wait while it is not 0. It changes whenever one of them may go on: a futex. */
+static _Atomic uint32_t hold;
+static _Atomic int hold_owner; /* thread id */
+static struct {
+	struct hp_site *const *sites;
+	size_t n;
+} held; /* of the hold that lasts; protected by the turn */
+
 extern const char __start_hp_gate_text[] __attribute__((visibility("hidden")));
 extern const char __stop_hp_gate_text[] __attribute__((visibility("hidden")));
 
@@ -133,6 +141,16 @@ GATE_TEXT static void wait_at_gate(struct visit *visit, uint64_t word)
 	}
 }
 
+/* Where no transition says otherwise. What was read before waiting may be of yesterday. */
+GATE_TEXT static uintptr_t go_on_or_be_held(const struct visit *visit, uintptr_t before)
+{
+	uint32_t now = atomic_load(&hold);
+	if (!now || !atomic_load(&visit->site->held) || atomic_load(&hold_owner) == thread_self())
+		return before;
+	hp_gate_wait((uint32_t *)&hold, now, visit->frame);
+	return 0;
+}
+
 /* Where the caller goes on, or 0: look at the word again. */
 GATE_TEXT static uintptr_t choose(struct visit *visit)
 {
@@ -143,7 +161,7 @@ GATE_TEXT static uintptr_t choose(struct visit *visit)
 	if (atomic_load(&site->gate_number) != number)
 		return 0;
 	if (number != (uint32_t)(word >> 32) || phase_of(word) == PASS)
-		return before;
+		return go_on_or_be_held(visit, before);
 	if (phase_of(word) == OPEN)
 		return after;
 	/* A program may have replaced and marked what we call ourselves (memcpy): who closed the gate cannot wait for
@@ -181,9 +199,16 @@ GATE_TEXT uintptr_t hp_gate_arrive(struct hp_site *site, const struct hp_gate_fr
 void hotpatch_poll(void)
 {
 	uint64_t word = atomic_load_explicit(&gate, memory_order_relaxed);
-	while (phase_of(word) == CLOSED || phase_of(word) == DECIDED) {
-		hp_gate_wait(futex_word(), (uint32_t)word, NULL);
+	uint32_t now = atomic_load_explicit(&hold, memory_order_relaxed);
+	for (;;) {
+		if (phase_of(word) == CLOSED || phase_of(word) == DECIDED)
+			hp_gate_wait(futex_word(), (uint32_t)word, NULL);
+		else if (now && atomic_load(&hold_owner) != thread_self())
+			hp_gate_wait((uint32_t *)&hold, now, NULL);
+		else
+			return;
 		word = atomic_load(&gate);
+		now = atomic_load(&hold);
 	}
 }
 
@@ -194,9 +219,27 @@ static uint32_t number_now(void)
 	return (uint32_t)(atomic_load(&gate) >> 32);
 }
 
+static void wake(const void *word)
+{
+	hp_syscall(SYS_futex, (long)word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0, 0, 0);
+}
+
+/* None that a thread may still be about to wait for. */
+static uint32_t next_hold(void)
+{
+	static uint32_t last;
+	last = last < UINT32_MAX ? last + 1 : 1;
+	return last;
+}
+
+/* Those that are held as well: they may be at one of its sites. Another number, since one may be about to sleep. */
 static void wake_callers(void)
 {
-	hp_syscall(SYS_futex, (long)futex_word(), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0, 0, 0);
+	wake(futex_word());
+	if (!atomic_load(&hold))
+		return;
+	atomic_store(&hold, next_hold());
+	wake(&hold);
 }
 
 void hp_gate_prepare(void)
@@ -236,13 +279,15 @@ void hp_gate_take_slot(struct hp_site *site)
 void hp_gate_keep_before(struct hp_site *site)
 {
 	uintptr_t target = atomic_load(&site->before);
-	atomic_store(site->cell.slot, target);
+	if (!atomic_load(&site->held))
+		atomic_store(site->cell.slot, target);
 	atomic_store(&site->after, target);
 }
 
 void hp_gate_keep_after(struct hp_site *site)
 {
 	uintptr_t target = atomic_load(&site->after);
+	atomic_store(&site->held, false);
 	atomic_store(site->cell.slot, target);
 	atomic_store(&site->before, target);
 }
@@ -299,4 +344,35 @@ int hp_gate_add_code(struct hp_codes *codes, struct hp_err *err)
 {
 	return hp_codes_add_function(codes, (uintptr_t)__start_hp_gate_text, (uintptr_t)__stop_hp_gate_text, false,
 	                             HP_OWNER_GATE, err);
+}
+
+/* -- Held between transitions ------------------------------------------------------------------------------------ */
+
+/* The number first: who finds the site held finds a number to wait for. */
+void hp_gate_hold(struct hp_site *const *sites, size_t n)
+{
+	held.sites = sites;
+	held.n = n;
+	atomic_store(&hold_owner, thread_self());
+	atomic_store(&hold, next_hold());
+	for (size_t i = 0; i < n; i++) {
+		atomic_store(&sites[i]->held, true);
+		hp_gate_take_slot(sites[i]);
+	}
+}
+
+void hp_gate_let_on(void)
+{
+	for (size_t i = 0; i < held.n; i++)
+		if (atomic_exchange(&held.sites[i]->held, false))
+			hp_gate_keep_before(held.sites[i]);
+	held.n = 0;
+	atomic_store(&hold, 0);
+	wake(&hold);
+}
+
+void hp_gate_reset(void)
+{
+	if (atomic_load(&hold))
+		hp_gate_let_on();
 }

@@ -23,6 +23,10 @@
  *
  * A caller that has found itself out says so in a list of arrivals and waits: the transition need not ask it. What it
  * said holds while nobody has passed: a handler that interrupts it there waits at the gate too, or passes counted.
+ *
+ * Sites can also be held between transitions (crash.h): their slots lead to their stubs, and who arrives while no
+ * transition says otherwise waits until he is let on, and then looks at everything anew. Waiting so is waiting at the
+ * gate: who asks the threads sees no difference.
  */
 #ifndef HP_LIVE_GATE_H
 #define HP_LIVE_GATE_H
@@ -61,6 +65,14 @@ size_t hp_gate_arrivals(int tids[HP_ARRIVALS_MAX]);
 
 bool hp_gate_decide(uint32_t passes); /* CLOSED -> DECIDED unless somebody passed since */
 void hp_gate_open(void);              /* -> OPEN; callers go on */
+
+/* Callers of these sites, and of hotpatch_poll, wait until they are let on or a transition gives the site another
+ * definition; not the calling thread. Every site has a definition. One hold at a time; the array is kept until its end.
+ * Within the turn. */
+void hp_gate_hold(struct hp_site *const *sites, size_t n);
+void hp_gate_let_on(void);
+/* In a child of fork, which has none of those who wait. */
+void hp_gate_reset(void);
 
 /* Whether a caller at the gate is active in the codes, beneath its frame, which lies at `address`; `frame` may be a
  * copy. walk as in hp_stack_walk. Async-signal-safe. */

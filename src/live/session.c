@@ -49,6 +49,11 @@ static void turn_give(void)
 	hp_syscall(SYS_futex, (long)&turn, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0, 0, 0);
 }
 
+bool hp_session_is_of(int tid)
+{
+	return atomic_load(&turn) == (uint32_t)tid;
+}
+
 void hp_registry_lock(void)
 {
 	pthread_mutex_lock(&registry);

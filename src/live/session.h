@@ -31,6 +31,9 @@ int hp_session_end(struct hp_session *session, int code);
 /* The same without the report, for who has told what happened in another way. */
 void hp_session_close(struct hp_session *session);
 
+/* Whether the thread is between begin and end of a session. Async-signal-safe. */
+bool hp_session_is_of(int tid);
+
 /* Of options that are not those of a session. */
 bool hp_options_unprepared(const struct hotpatch_options *options);
 

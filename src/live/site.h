@@ -55,6 +55,7 @@ struct hp_site {
 	/* The gate's, see gate.h. */
 	_Atomic uintptr_t before, after;
 	_Atomic uint32_t gate_number;
+	_Atomic bool held; /* callers wait between transitions, too */
 
 	uint32_t mark; /* of the operation at hand: its index + 1 */
 	bool unclean;  /* in the list of hp_sites_unclean, or of what breakpoint.c has left to undo */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "arch/arch.h"
+#include "live/crash.h"
 #include "live/gate.h"
 #include "code/emulated.h"
 #include "code/text.h"
@@ -156,6 +157,7 @@ int hp_threads_open(struct hp_threads **ret_threads, struct hp_err *err)
 	}
 	threads->task = task;
 	threads->n = threads->batch->n = threads->batch->n_words = 0;
+	threads->leaves_crashed = false;
 	*ret_threads = threads;
 	return 0;
 }
@@ -283,7 +285,9 @@ static size_t list_once(struct hp_threads *threads)
 			int tid = parse_tid(entry->name);
 			if (tid > 0)
 				seen++;
-			if (tid > 0 && tid != self && !is_emulators(tid) && !add(threads, tid, entry->inode, &hint))
+			bool counts = tid > 0 && tid != self && !is_emulators(tid) &&
+			              !(threads->leaves_crashed && hp_crash_is_kept(tid));
+			if (counts && !add(threads, tid, entry->inode, &hint))
 				return 0;
 			at += entry->size;
 		}
@@ -444,7 +448,7 @@ void hp_thread_conclude(struct hp_thread *thread, enum hp_answer answer)
 		break;
 	case HP_IN:
 		thread->verdict = thread->walk.owner == HP_OWNER_GATE ? HP_VERDICT_AGAIN : HP_VERDICT_IN;
-		thread->reason = "is in";
+		thread->reason = hp_crash_is_kept(thread->tid) ? "has crashed in" : "is in";
 		break;
 	default:
 		thread->verdict = HP_VERDICT_UNKNOWN;

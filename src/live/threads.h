@@ -74,6 +74,7 @@ struct hp_threads {
 	struct hp_retired retired;
 	struct hp_thread *v;
 	size_t n, capacity;
+	bool leaves_crashed; /* out of the list: those that never run again (crash.h) */
 	int pid;
 	int task;      /* /proc/self/task */
 	char *entries; /* buffer for its directory entries */

@@ -36,6 +36,7 @@
 #include "base/readers.h"
 #include "live/ask.h"
 #include "live/breakpoint.h"
+#include "live/crash.h"
 #include "live/gate.h"
 #include "live/replaced.h"
 #include "live/survey.h"
@@ -176,6 +177,8 @@ static void note_suspended(struct transition *t)
 static int open_threads(struct transition *t, struct hp_err *err)
 {
 	int error = hp_threads_open(&t->threads, err);
+	if (!error)
+		t->threads->leaves_crashed = true;
 	return error ? error : open_suspended(t, err);
 }
 
@@ -547,6 +550,8 @@ void hp_transition_reset(void)
 		hp_breakpoint_reset();
 	}
 	atomic_store(&under_way, NULL);
+	hp_gate_reset();
+	hp_crash_reset();
 	hp_ask_reset();
 	hp_threads_reset();
 	hp_readers_reset();

@@ -1,0 +1,272 @@
+#include "live/crash.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "arch/arch.h"
+#include "base/mapped.h"
+#include "base/readers.h"
+#include "code/text.h"
+#include "live/ask.h"
+#include "live/session.h"
+#include "live/threads.h"
+
+/* FREE is a place that nobody has; FILLING is being written; CHOSEN ends the process. */
+enum state { FREE, FILLING, KEPT, CHOSEN };
+
+static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+enum { N_SIGNALS = sizeof(signals) / sizeof(*signals) };
+
+/* What of it is of interest; read by handlers. */
+struct interest {
+	struct hp_retired retired;
+	struct hp_codes codes;
+};
+
+static struct hp_crash crashes[HP_CRASHES_MAX];
+static _Atomic(struct interest *) interest;
+static void (*_Atomic tell)(void); /* NULL: nobody wants to know */
+static _Atomic int catcher;        /* the thread that does */
+static _Atomic int process;        /* whose memory this is: a child of vfork has it, too */
+static bool caught[N_SIGNALS];
+static struct sigaction before[N_SIGNALS];
+
+static int process_id(void)
+{
+	return (int)hp_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+/* -- What is of interest ----------------------------------------------------------------------------------------- */
+
+static void interest_free(void *memory)
+{
+	struct interest *old = memory;
+	hp_codes_free(&old->codes);
+	free(old);
+}
+
+int hp_crash_look_for(struct hp_codes *codes, struct hp_err *err)
+{
+	struct interest *next = calloc(1, sizeof(*next));
+	if (!next) {
+		hp_codes_free(codes);
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for what crashes are looked for in");
+	}
+	*next = (struct interest){.codes = *codes};
+	*codes = (struct hp_codes){0};
+	struct interest *old = atomic_exchange(&interest, next);
+	hp_readers_retire(old ? &old->retired : NULL, interest_free);
+	return 0;
+}
+
+/* -- In the thread that crashes ---------------------------------------------------------------------------------- */
+
+/* From here on nothing allocates: it runs in a handler. */
+#pragma GCC poison malloc calloc realloc free printf fprintf snprintf pthread_mutex_lock
+
+/* Whether the thread did it itself: by an instruction, or with abort and raise. */
+static bool is_its_own(const siginfo_t *info)
+{
+	return info->si_code > 0 || info->si_pid == process_id();
+}
+
+static bool read_word(uintptr_t address, uintptr_t *ret_word, void *unused)
+{
+	(void)unused;
+	return hp_memory_read(address, ret_word, sizeof(*ret_word));
+}
+
+/* A call through a pointer that leads nowhere has pushed its return address, and nothing else has happened. */
+static void step_out_of_nowhere(struct hp_regs *regs, struct hp_walk *walk)
+{
+	uintptr_t ip = regs->value[HP_REG_IP];
+	const struct hp_mapped *image = hp_mapped_find(ip);
+	if ((!image || !hp_mapped_is_code(image, ip)) && hp_arch_regs_leave_entry(regs, read_word, NULL))
+		walk->frames[walk->n_frames++] = ip;
+}
+
+static void put_before(struct hp_walk *walk, const struct hp_walk *first)
+{
+	size_t room = HP_FRAMES_MAX - first->n_frames, n = walk->n_frames < room ? walk->n_frames : room;
+	memmove(walk->frames + first->n_frames, walk->frames, n * sizeof(*walk->frames));
+	memcpy(walk->frames, first->frames, first->n_frames * sizeof(*walk->frames));
+	walk->n_frames = n + first->n_frames;
+}
+
+/* Whether a frame of it is in code of interest. A stack that cannot be walked, because it was written over, is when a
+ * word on it says so. */
+static bool is_of_interest(const ucontext_t *context, int tid, struct hp_walk *walk)
+{
+	struct hp_walk nowhere = {.n_frames = 0};
+	struct hp_regs regs;
+	bool is = false;
+	hp_readers_enter();
+	const struct interest *now = atomic_load(&interest);
+	if (now) {
+		uintptr_t top = hp_stack_top(tid, process_id());
+		hp_arch_regs_from_signal(context, &regs);
+		step_out_of_nowhere(&regs, &nowhere);
+		enum hp_answer answer = hp_stack_walk(&now->codes, &regs, top, walk);
+		put_before(walk, &nowhere);
+		is = answer == HP_IN || (answer == HP_UNKNOWN && walk->owner != HP_OWNER_NONE);
+	}
+	hp_readers_leave();
+	return is;
+}
+
+static struct hp_crash *take_place(void)
+{
+	for (size_t i = 0; i < HP_CRASHES_MAX; i++) {
+		uint32_t free_one = FREE;
+		if (atomic_compare_exchange_strong(&crashes[i].state, &free_one, FILLING))
+			return &crashes[i];
+	}
+	return NULL;
+}
+
+/* NULL: it is not to be. */
+static struct hp_crash *keep(int signo, const siginfo_t *info, const ucontext_t *context)
+{
+	int tid = hp_thread_self();
+	struct hp_walk walk;
+	if (!atomic_load(&tell) || !is_its_own(info) || process_id() != atomic_load(&process) ||
+	    tid == atomic_load(&catcher) || hp_session_is_of(tid) || !is_of_interest(context, tid, &walk))
+		return NULL;
+	struct hp_crash *crash = take_place();
+	if (!crash)
+		return NULL;
+	crash->tid = tid;
+	crash->signo = signo;
+	crash->code = info->si_code;
+	crash->address = info->si_code > 0 ? (uintptr_t)info->si_addr : 0;
+	crash->walk = walk;
+	atomic_store(&crash->state, KEPT);
+	return crash;
+}
+
+/* All are blocked here. Our own question is answered by a handler that looks and returns. */
+static void allow_default_actions(void)
+{
+	uint64_t blocked = 0;
+	struct sigaction action;
+	for (int signo = 1; signo < 64; signo++)
+		if (signo != hp_ask_signal() && sigaction(signo, NULL, &action) == 0 &&
+		    ((action.sa_flags & SA_SIGINFO) || action.sa_handler != SIG_DFL))
+			blocked |= UINT64_C(1) << (signo - 1);
+	hp_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&blocked, 0, sizeof(blocked), 0, 0);
+}
+
+static void block_all(void)
+{
+	uint64_t all = UINT64_MAX;
+	hp_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof(all), 0, 0);
+}
+
+static void wait_for_choice(struct hp_crash *crash)
+{
+	allow_default_actions();
+	while (atomic_load(&crash->state) == KEPT)
+		hp_syscall(SYS_futex, (long)&crash->state, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, KEPT, 0, 0, 0);
+	block_all();
+}
+
+/* The same signal waits for the moment this handler returns, when the registers are those of the crash. An instruction
+ * that faults need not fault again. A thread may send itself any siginfo (kernel/signal.c, do_rt_tgsigqueueinfo). */
+static void end_by(int signo, siginfo_t *info, ucontext_t *context)
+{
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	int tid = hp_thread_self();
+	sigaction(signo, &action, NULL);
+	if (hp_syscall(SYS_rt_tgsigqueueinfo, process_id(), tid, signo, (long)info, 0, 0) != 0)
+		hp_syscall(SYS_tgkill, process_id(), tid, signo, 0, 0, 0);
+	sigdelset(&context->uc_sigmask, signo);
+}
+
+static void handler(int signo, siginfo_t *info, void *context)
+{
+	struct hp_crash *crash = keep(signo, info, context);
+	void (*told)(void) = atomic_load(&tell);
+	if (crash && told)
+		told();
+	if (crash)
+		wait_for_choice(crash);
+	end_by(signo, info, context);
+}
+
+/* -- The side of who wants to know ------------------------------------------------------------------------------- */
+
+static bool is_ours(const struct sigaction *action)
+{
+	return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == handler;
+}
+
+static bool is_default(const struct sigaction *action)
+{
+	return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == SIG_DFL;
+}
+
+uint64_t hp_crash_catch(void (*told)(void))
+{
+	struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK}, now;
+	uint64_t bits = 0;
+	sigfillset(&ours.sa_mask);
+	atomic_store(&catcher, hp_thread_self());
+	atomic_store(&process, process_id());
+	atomic_store(&tell, told);
+	for (size_t i = 0; i < N_SIGNALS; i++) {
+		if (sigaction(signals[i], NULL, &now) != 0 || !is_default(&now))
+			continue;
+		caught[i] = sigaction(signals[i], &ours, &before[i]) == 0;
+		bits |= caught[i] ? UINT64_C(1) << signals[i] : 0;
+	}
+	return bits;
+}
+
+void hp_crash_release(void)
+{
+	struct sigaction now;
+	atomic_store(&tell, NULL);
+	for (size_t i = 0; i < N_SIGNALS; i++)
+		if (caught[i] && sigaction(signals[i], NULL, &now) == 0 && is_ours(&now))
+			sigaction(signals[i], &before[i], NULL);
+	memset(caught, 0, sizeof(caught));
+	struct interest *old = atomic_exchange(&interest, NULL);
+	hp_readers_retire(old ? &old->retired : NULL, interest_free);
+}
+
+const struct hp_crash *hp_crash_at(unsigned index)
+{
+	return index < HP_CRASHES_MAX && atomic_load(&crashes[index].state) >= KEPT ? &crashes[index] : NULL;
+}
+
+bool hp_crash_is_kept(int tid)
+{
+	for (unsigned i = 0; i < HP_CRASHES_MAX; i++)
+		if (atomic_load(&crashes[i].state) >= KEPT && crashes[i].tid == tid)
+			return true;
+	return false;
+}
+
+void hp_crash_let_go(void)
+{
+	for (size_t i = 0; i < HP_CRASHES_MAX; i++) {
+		uint32_t kept = KEPT;
+		if (!atomic_compare_exchange_strong(&crashes[i].state, &kept, CHOSEN))
+			continue;
+		hp_syscall(SYS_futex, (long)&crashes[i].state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0, 0, 0);
+		return;
+	}
+}
+
+/* The handlers stay: what they find is that nobody wants to know. */
+void hp_crash_reset(void)
+{
+	atomic_store(&tell, NULL);
+	for (size_t i = 0; i < HP_CRASHES_MAX; i++)
+		atomic_store(&crashes[i].state, FREE);
+}
