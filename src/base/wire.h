@@ -64,6 +64,7 @@ enum {
 	HP_WIRE_EXTENTS_MAX = 4,
 	HP_WIRE_BLOCKERS_MAX = 32,
 	HP_WIRE_FRAMES_MAX = 24,
+	HP_WIRE_CRASHES_MAX = 16,
 	/* Behind enum hotpatch_event: callbacks between the old code and the new, and the way back. */
 	HP_WIRE_MIGRATE = 4,
 	HP_WIRE_MIGRATE_BACK,

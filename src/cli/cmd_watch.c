@@ -16,7 +16,7 @@
 #include "remote/process.h"
 #include "watch/watch.h"
 
-enum { OPTION_NAME = 0x1200, OPTION_TIMINGS, OPTION_POLL, OPTION_MODE, OPTION_KEYS, OPTION_WHOLE };
+enum { OPTION_NAME = 0x1200, OPTION_TIMINGS, OPTION_POLL, OPTION_MODE, OPTION_KEYS, OPTION_WHOLE, OPTION_NO_HOLD };
 
 static const struct option options[] = {
 	{"pid", required_argument, NULL, 'p'},
@@ -27,6 +27,7 @@ static const struct option options[] = {
 	{"keys", no_argument, NULL, OPTION_KEYS},
 	{"output", required_argument, NULL, 'o'},
 	{"whole", no_argument, NULL, OPTION_WHOLE},
+	{"no-hold", no_argument, NULL, OPTION_NO_HOLD},
 	HP_COMMON_OPTIONS,
 };
 
@@ -90,6 +91,9 @@ static bool take_option(struct job *job, int option, int *ret_status)
 		return true;
 	case OPTION_WHOLE:
 		job->watch.has_parts = false;
+		return true;
+	case OPTION_NO_HOLD:
+		job->watch.holds = false;
 		return true;
 	case OPTION_POLL:
 		job->watch.is_polling = true;
@@ -183,7 +187,7 @@ static int run_watch(struct job *job)
 
 static int run(const struct hp_command *command, int argc, char **argv)
 {
-	struct job job = {.command = command, .watch.has_parts = true};
+	struct job job = {.command = command, .watch = {.has_parts = true, .holds = true}};
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&job.output, command);
@@ -214,6 +218,7 @@ const struct hp_command hp_cmd_watch = {
 		"  -o, --output FILE keep the last generation there, as a patch file for run --with or apply\n"
 		"  --timings         what the time since a save went into\n"
 		"  --whole           compile large files whole before anything of them is applied\n"
+		"  --no-hold         let a crash in reloaded code end the program at once\n"
 		"  --poll            look at files five times a second, for file systems that do not tell\n",
 	.run = run,
 };

@@ -142,11 +142,11 @@ GATE_TEXT static void wait_at_gate(struct visit *visit, uint64_t word)
 }
 
 /* Where no transition says otherwise. What was read before waiting may be of yesterday. */
-GATE_TEXT static uintptr_t go_on_or_be_held(const struct visit *visit, uintptr_t before)
+GATE_TEXT static uintptr_t go_on_or_be_held(const struct visit *visit, uintptr_t target)
 {
 	uint32_t now = atomic_load(&hold);
 	if (!now || !atomic_load(&visit->site->held) || atomic_load(&hold_owner) == thread_self())
-		return before;
+		return target;
 	hp_gate_wait((uint32_t *)&hold, now, visit->frame);
 	return 0;
 }
@@ -163,7 +163,7 @@ GATE_TEXT static uintptr_t choose(struct visit *visit)
 	if (number != (uint32_t)(word >> 32) || phase_of(word) == PASS)
 		return go_on_or_be_held(visit, before);
 	if (phase_of(word) == OPEN)
-		return after;
+		return go_on_or_be_held(visit, after);
 	/* A program may have replaced and marked what we call ourselves (memcpy): who closed the gate cannot wait for
 	 * it. */
 	if (atomic_load(&gate_owner) == thread_self())
@@ -224,22 +224,9 @@ static void wake(const void *word)
 	hp_syscall(SYS_futex, (long)word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0, 0, 0);
 }
 
-/* None that a thread may still be about to wait for. */
-static uint32_t next_hold(void)
-{
-	static uint32_t last;
-	last = last < UINT32_MAX ? last + 1 : 1;
-	return last;
-}
-
-/* Those that are held as well: they may be at one of its sites. Another number, since one may be about to sleep. */
 static void wake_callers(void)
 {
 	wake(futex_word());
-	if (!atomic_load(&hold))
-		return;
-	atomic_store(&hold, next_hold());
-	wake(&hold);
 }
 
 void hp_gate_prepare(void)
@@ -348,6 +335,14 @@ int hp_gate_add_code(struct hp_codes *codes, struct hp_err *err)
 
 /* -- Held between transitions ------------------------------------------------------------------------------------ */
 
+/* None that a thread may still be about to wait for. */
+static uint32_t next_hold(void)
+{
+	static uint32_t last;
+	last = last < UINT32_MAX ? last + 1 : 1;
+	return last;
+}
+
 /* The number first: who finds the site held finds a number to wait for. */
 void hp_gate_hold(struct hp_site *const *sites, size_t n)
 {
@@ -368,6 +363,15 @@ void hp_gate_let_on(void)
 			hp_gate_keep_before(held.sites[i]);
 	held.n = 0;
 	atomic_store(&hold, 0);
+	wake(&hold);
+}
+
+/* Another number, since one may be about to sleep. */
+void hp_gate_look_again(void)
+{
+	if (!atomic_load(&hold))
+		return;
+	atomic_store(&hold, next_hold());
 	wake(&hold);
 }
 

@@ -71,6 +71,8 @@ void hp_gate_open(void);              /* -> OPEN; callers go on */
  * Within the turn. */
 void hp_gate_hold(struct hp_site *const *sites, size_t n);
 void hp_gate_let_on(void);
+/* Behind a transition: those at sites that it gave something else go on. */
+void hp_gate_look_again(void);
 /* In a child of fork, which has none of those who wait. */
 void hp_gate_reset(void);
 

@@ -224,6 +224,7 @@ static void open_gate(struct transition *t)
 	hp_gate_open();
 	for (size_t i = 0; i < t->n; i++)
 		hp_gate_keep_after(t->sites[i]);
+	hp_gate_look_again();
 	t->outcome->live = true;
 }
 

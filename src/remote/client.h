@@ -280,6 +280,42 @@ int hp_remote_wait(struct hp_remote *remote, const char *text, struct hp_remote_
                    struct hp_err *err) HP_MUST_CHECK;
 void hp_remote_waits_free(struct hp_remote_waits *waits);
 
+/* -- Crashes ------------------------------------------------------------------------------------------------------ */
+
+struct hp_remote_crash {
+	int tid;
+	char name[32];
+	int signo, code;  /* siginfo_t's, like the next */
+	uint64_t address; /* that could not be used; 0 where the signal has none */
+	char patch[256];  /* its innermost frame in code from outside is of this one */
+	struct hp_remote_crash_frame {
+		uint64_t address; /* innermost first: an instruction pointer, then return addresses */
+		char patch[256];  /* whose code it is; "": the program's */
+	} frames[24];
+	size_t n_frames;
+};
+
+struct hp_remote_crashes {
+	bool are_calls_held; /* of the functions that the patch of one of them has changed */
+	struct hp_remote_crash *v; /* in the order they came; they stay for as long as the process is there */
+	size_t n;
+};
+
+/* Whether threads that crash in code of patches are to be kept, and calls of what the patch has changed held, until
+ * another patch is in force, or the process is let die: for as long as the connection lasts. *ret_signals: 1 << number
+ * for each that is caught from now on; the program may handle others itself. */
+int hp_remote_hold(struct hp_remote *remote, bool hold, uint64_t *ret_signals, struct hp_err *err) HP_MUST_CHECK;
+int hp_remote_crashes(struct hp_remote *remote, struct hp_remote_crashes *ret_crashes,
+                      struct hp_err *err) HP_MUST_CHECK;
+void hp_remote_crashes_free(struct hp_remote_crashes *crashes);
+
+/* The process ends by the crash that came first. HOTPATCH_ESTATE: there is none. */
+int hp_remote_let_die(struct hp_remote *remote, struct hp_err *err) HP_MUST_CHECK;
+
+/* To wait for; -1: nothing will come. Readable: hp_remote_take_news says whether there was another crash. */
+int hp_remote_fd(const struct hp_remote *remote);
+bool hp_remote_take_news(struct hp_remote *remote);
+
 struct hp_remote_layer {
 	uint64_t entry, body, patch_id; /* 0: a set of the program's own, or none */
 	char *function, *definition, *patch;

@@ -278,11 +278,28 @@ int hp_talk_nonsense(struct hp_remote *remote, struct hp_err *err)
 	                  (int)remote->pid);
 }
 
+bool hp_talk_is_news(const uint8_t bytes[HP_WIRE_HEADER])
+{
+	struct hp_wire_header header;
+	return hp_wire_header_read(bytes, &header) && header.kind == (HP_WIRE_CRASHED | HP_WIRE_REPLY) &&
+	       header.serial == 0 && header.length == 0;
+}
+
+/* Of the answer; what answers nothing may come before it. */
+static int receive_header(struct hp_remote *remote, uint8_t bytes[HP_WIRE_HEADER], uint64_t deadline,
+                          struct hp_err *err)
+{
+	int error;
+	while ((error = receive_all(remote, bytes, HP_WIRE_HEADER, deadline, err)) == 0 && hp_talk_is_news(bytes))
+		remote->has_news = true;
+	return error;
+}
+
 static int receive(struct hp_remote *remote, uint16_t kind, uint64_t deadline, struct hp_err *err)
 {
 	uint8_t bytes[HP_WIRE_HEADER];
 	struct hp_wire_header header;
-	int error = receive_all(remote, bytes, sizeof(bytes), deadline, err);
+	int error = receive_header(remote, bytes, deadline, err);
 	if (error)
 		return error;
 	bool sound = hp_wire_header_read(bytes, &header);

@@ -18,6 +18,7 @@ struct hp_remote {
 	int fd;
 	bool broken; /* what comes next is not the answer to what is asked next */
 	unsigned timeout_ms;
+	bool has_news; /* a frame came that answers nothing: hp_remote_take_news */
 	uint32_t serial;
 	struct hp_remote_hello hello;
 	struct hp_wire out;    /* the request */
@@ -40,6 +41,9 @@ int hp_talk_ask(struct hp_remote *remote, unsigned more_ms, struct hp_remote_res
 
 /* Whether the answer had all that was taken from it, and no more. */
 int hp_talk_end(struct hp_remote *remote, struct hp_err *err) HP_MUST_CHECK;
+
+/* Whether the frame that these bytes begin is one of those. */
+bool hp_talk_is_news(const uint8_t bytes[HP_WIRE_HEADER]);
 
 /* The answer makes no sense: the connection is of no use any more. */
 int hp_talk_nonsense(struct hp_remote *remote, struct hp_err *err);

@@ -10,8 +10,7 @@ enum { DRAIN_MS = 1 };
 
 static const char prefix[] = "watch.";
 
-/* 0: it is no generation's name. */
-static unsigned number_of(const char *name)
+unsigned hp_generation_number(const char *name)
 {
 	char *end;
 
@@ -29,7 +28,7 @@ static int compare(const void *a, const void *b)
 
 static bool add(struct hp_generations *generations, const struct hp_remote_patch *patch)
 {
-	struct hp_generation generation = {.number = number_of(patch->name), .id = patch->id};
+	struct hp_generation generation = {.number = hp_generation_number(patch->name), .id = patch->id};
 
 	if (generation.number > generations->last)
 		generations->last = generation.number;

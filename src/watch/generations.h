@@ -28,6 +28,9 @@ struct hp_generations {
 
 enum { HP_GENERATIONS_MOST = 32 }; /* older ones are forgotten */
 
+/* Of the patch of that name; 0: it is no generation's. */
+unsigned hp_generation_number(const char *name);
+
 int hp_generations_read(struct hp_remote *remote, struct hp_generations *ret_generations,
                         struct hp_err *err) HP_MUST_CHECK;
 void hp_generations_free(struct hp_generations *generations);

@@ -168,6 +168,18 @@ static void put_line(struct hp_report *report, const char *label, const char *co
 	printf("  %s%-13s%s%s\n", in(report, colour), label, in(report, plain), text->v);
 }
 
+void hp_report_line(struct hp_report *report, const char *label, const char *format, ...)
+{
+	struct text text = {0};
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text.v, sizeof(text.v), format, args);
+	va_end(args);
+	put_line(report, label, yellow, &text);
+	flush(report);
+}
+
 static void put_functions(struct hp_report *report, const struct hp_reload *reload, size_t width)
 {
 	struct text text = {0};

@@ -32,6 +32,10 @@ void hp_report_begin(struct hp_report *report, bool json, bool timings);
 void hp_report_say(struct hp_report *report, const char *event, json_t *more, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* A line below such a sentence; not in JSON. label has at most 12 characters. */
+void hp_report_line(struct hp_report *report, const char *label, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
 /* Of a unit: messages of the compiler, as they are. */
 void hp_report_compiler(struct hp_report *report, const struct hp_source *unit);
 

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "watch/crashed.h"
 #include "watch/keys.h"
 #include "watch/work.h"
 
@@ -21,6 +22,7 @@ struct watch {
 	struct hp_report *report;
 	struct hp_work work;
 	struct hp_watched watched;
+	struct hp_crashed crashed;
 	struct hp_keys *keys; /* NULL: there are none */
 	int signals;
 	bool is_ending; /* the program was asked to */
@@ -45,7 +47,9 @@ static void take_signals(struct watch *w)
 			continue;
 		}
 		w->is_ending = true;
-		if (info.ssi_signo != SIGINT || info.ssi_code <= 0)
+		if (w->crashed.is_held)
+			hp_crashed_let_die(&w->crashed, w->report, &w->watched);
+		else if (info.ssi_signo != SIGINT || info.ssi_code <= 0)
 			kill(w->watched.pid, (int)info.ssi_signo);
 	}
 }
@@ -163,14 +167,21 @@ static void take_key(struct watch *w, char key)
 		break;
 	case 'Q':
 		w->is_ending = true;
-		kill(w->watched.pid, SIGTERM);
+		if (w->crashed.is_held)
+			hp_crashed_let_die(&w->crashed, w->report, &w->watched);
+		else
+			kill(w->watched.pid, SIGTERM);
+		break;
+	case 'd':
+		hp_crashed_let_die(&w->crashed, w->report, &w->watched);
 		break;
 	case '\n':
 	case ' ':
 		break;
 	default:
 		hp_report_say(w->report, "keys", NULL,
-		              "r reload, u undo, U redo, m mode, s status, q leave (the process runs on), Q end it");
+		              "r reload, u undo, U redo, m mode, s status, q leave (the process runs on), Q end it, "
+		              "d let it die of a crash");
 	}
 }
 
@@ -180,6 +191,17 @@ static void take_keys(struct watch *w)
 		take_key(w, key);
 }
 
+/* -- Crashes ---------------------------------------------------------------------------------------------------- */
+
+/* One was told of, or what is done about the last may have been done: by a save, a key, or another command. */
+static void look_for_crashes(struct watch *w)
+{
+	bool has_news = w->watched.remote && hp_remote_take_news(w->watched.remote);
+
+	if (has_news || w->crashed.is_held)
+		(void)hp_crashed_look(&w->crashed, w->report, w->work.lines, &w->watched);
+}
+
 /* -- The loop -------------------------------------------------------------------------------------------------- */
 
 static void wait_for_something(struct watch *w)
@@ -187,7 +209,7 @@ static void wait_for_something(struct watch *w)
 	struct pollfd fds[] = {
 		{w->watched.pidfd, POLLIN, 0},         {w->signals, POLLIN, 0},
 		{hp_jobs_fd(w->work.jobs), POLLIN, 0}, {hp_saves_fd(w->work.saves), POLLIN, 0},
-		{hp_keys_fd(w->keys), POLLIN, 0},
+		{hp_keys_fd(w->keys), POLLIN, 0},      {hp_remote_fd(w->watched.remote), POLLIN, 0},
 	};
 
 	poll(fds, sizeof(fds) / sizeof(fds[0]), hp_work_timeout(&w->work));
@@ -202,8 +224,13 @@ static enum hp_watch_end loop(struct watch *w)
 		if (hp_watched_has_ended(&w->watched))
 			return end_of(w);
 		take_keys(w);
+		look_for_crashes(w);
 	}
-	hp_report_say(w->report, "left", NULL, "left; process %d '%s' runs on", (int)w->watched.pid, w->watched.name);
+	if (w->crashed.is_held)
+		hp_report_say(w->report, "left", NULL, "left; process %d '%s' ends by its crash", (int)w->watched.pid,
+		              w->watched.name);
+	else
+		hp_report_say(w->report, "left", NULL, "left; process %d '%s' runs on", (int)w->watched.pid, w->watched.name);
 	return HP_WATCH_LEFT;
 }
 
@@ -248,6 +275,7 @@ static int connect(struct watch *w)
 	                ? hp_watched_start(&w->watched, w->options->program, w->options->library, false, w->err)
 	                : hp_watched_find(&w->watched, w->options->pid, w->options->library, w->err);
 
+	w->watched.holds = w->options->holds;
 	if (r == 0)
 		r = hp_watched_connect(&w->watched, w->err);
 	return r < 0 ? r : check_original(w);

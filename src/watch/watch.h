@@ -24,6 +24,7 @@ struct hp_watch_options {
 	bool is_polling;
 	bool has_parts; /* of large units, what changed is compiled first */
 	bool has_keys;  /* standard input is read for keys though it is no terminal */
+	bool holds;     /* threads that crash in reloaded code are kept, and calls of it held */
 	enum hp_watch_mode mode;
 	const char *patch_file; /* the last generation made is kept there; NULL */
 };

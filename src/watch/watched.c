@@ -149,8 +149,12 @@ int hp_watched_connect(struct hp_watched *watched, struct hp_err *err)
 	                                     : hp_remote_open(watched->pid, CONNECT_MS, &watched->remote, err);
 	if (r == HOTPATCH_ENOFILE && !hp_watched_has_ended(watched))
 		r = put_agent(watched, err);
-	if (r < 0)
+	if (r == 0 && watched->holds)
+		r = hp_remote_hold(watched->remote, true, &(uint64_t){0}, err);
+	if (r < 0) {
+		hp_remote_close(watched->remote);
 		watched->remote = NULL;
+	}
 	return r;
 }
 

@@ -20,6 +20,7 @@ struct hp_watched {
 	char name[64];
 	struct hp_remote *remote; /* NULL: not connected */
 	bool is_attached;         /* an agent was put in */
+	bool holds;               /* threads that crash in reloaded code are to be kept */
 	double stopped_ms;
 	int status; /* of the child, when it has ended: exit status, or 128 + signal */
 };
