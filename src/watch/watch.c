@@ -219,12 +219,12 @@ static enum hp_watch_end loop(struct watch *w)
 {
 	while (!w->is_left && !w->report->is_broken) {
 		hp_work_go_on(&w->work);
+		look_for_crashes(w);
 		wait_for_something(w);
 		take_signals(w);
 		if (hp_watched_has_ended(&w->watched))
 			return end_of(w);
 		take_keys(w);
-		look_for_crashes(w);
 	}
 	if (w->crashed.is_held)
 		hp_report_say(w->report, "left", NULL, "left; process %d '%s' ends by its crash", (int)w->watched.pid,
