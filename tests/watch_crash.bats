@@ -82,7 +82,7 @@ crash_and_go_on() {
 	for i in 1 2 3 4; do stand $i; done
 	expect idle 5 5
 	run "$hotpatch" status "$app"
-	[[ $output == *"has crashed in"* ]]
+	[[ $output == *"has crashed in "*" (watch.1) with SIGSEGV, and is kept; calls of what 'watch.1' changed wait"* ]]
 	# A mistake changes nothing.
 	body 'return n +;'
 	expect_event 'select(.event == "failed")'
@@ -93,12 +93,14 @@ crash_and_go_on() {
 	for i in 1 3 4; do go $i; done
 	stand 2
 	expect call 5 18
+	run "$hotpatch" status --json "$app"
+	jq -e '.processes[0].crashes | length == 1 and .[0].patch == "watch.1" and .[0].signal == 11' <<<"$output"
 	# The next reload is not in the way of the one that stays.
 	body 'return n + 4;'
 	reloaded applied '.running_old == []'
 	expect call 5 19
 	# Another thread, another crash.
-	body 'return n == 3 ? 1 / (n - 3) : n + 5;'
+	body 'volatile int zero = 0; return n == 3 ? n / zero : n + 5;'
 	reloaded applied
 	crashes '.signal == "SIGFPE" and .generation == 4 and .others == 3 and (.text | contains("divided by zero"))'
 	stand 4

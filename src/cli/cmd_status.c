@@ -1,5 +1,6 @@
 /* status - how it stands in running processes: the runtime, and of each patch whether old code still runs. */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/survey.h"
 #include "remote/place.h"
@@ -101,6 +102,33 @@ static int tell_waits(struct hp_output *output, struct hp_target *target, struct
 	return r;
 }
 
+/* Threads that a watch keeps (agent/crashes.h). */
+static int tell_crashes(struct hp_output *output, struct hp_target *target, struct hp_places *places,
+                        struct hp_err *err)
+{
+	struct hp_remote_crashes crashes;
+	int r = hp_remote_crashes(target->remote, &crashes, err);
+	json_t *list = json_array();
+
+	for (size_t i = 0; r == 0 && i < crashes.n; i++) {
+		const struct hp_remote_crash *crash = &crashes.v[i];
+		const char *signal = sigabbrev_np(crash->signo);
+		char where[256] = "";
+		for (size_t k = 0; k < crash->n_frames && !*where; k++)
+			if (*crash->frames[k].patch)
+				hp_places_say(places, crash->frames[k].address, k > 0, where, sizeof(where));
+		hp_output_text(output, "  thread %d '%s' has crashed in %s with SIG%s, and is kept; calls of what '%s' changed %s",
+		               crash->tid, crash->name, where, signal ? signal : "?", crash->patch,
+		               crashes.are_calls_held ? "wait" : "go on");
+		json_array_append_new(list, json_pack("{s:i, s:s, s:i, s:s, s:s}", "tid", crash->tid, "thread", crash->name,
+		                                      "signal", crash->signo, "patch", crash->patch, "where", where));
+	}
+	json_object_set_new(target->json, "crashes", list);
+	if (r == 0)
+		hp_remote_crashes_free(&crashes);
+	return r;
+}
+
 static int tell(struct hp_output *output, struct hp_target *target, struct hp_err *err)
 {
 	struct hp_view *view = NULL;
@@ -113,6 +141,8 @@ static int tell(struct hp_output *output, struct hp_target *target, struct hp_er
 		tell_runtime(output, target, view);
 	for (size_t i = 0; r == 0 && i < view->patches.n; i++)
 		r = tell_patch(output, target, &view->patches.v[i], places, list, err);
+	if (r == 0)
+		r = tell_crashes(output, target, places, err);
 	if (r == 0)
 		r = tell_waits(output, target, err);
 	hp_view_close(view);
