@@ -3,7 +3,7 @@
 # happened is told with function, line and frames; then the process ends by the crash, or goes on with the next reload.
 #
 # Seen to fail: with calls not held (turns go on), with kept threads asked as others are (the next reload waits for them),
-# with the handler left in a child of fork (the parent's test of its signal), with nothing let go when the watcher has gone.
+# with any change taken for the end of a hold, with nothing let go when the watcher has gone, with a child of fork that does not forget who wanted to know.
 
 bats_require_minimum_version 1.5.0
 
@@ -11,7 +11,8 @@ load watch/helpers
 
 # crash_project [CC [FLAGS]]
 crash_project() {
-	local cc=${1-gcc} flags=${2--O0 -g} unit
+	local unit
+	cc=${1-gcc} flags=${2--O0 -g}
 	project_files=(main work)
 	work=$BATS_TEST_TMPDIR/project
 	mkdir -p "$work"
@@ -68,6 +69,25 @@ died() {
 	}
 }
 
+# other_patch: other.hp has idle return twice its number, made of the same source elsewhere.
+other_patch() (
+	mkdir -p elsewhere/src
+	cd elsewhere
+	cp "$BATS_TEST_DIRNAME/watch/crash/work.c" src
+	$cc $flags -ffunction-sections -fdata-sections -c src/work.c -o old.o
+	sed -i 's/^\treturn n;/\treturn 2 * n * (n > -4);/' src/work.c
+	$cc $flags -ffunction-sections -fdata-sections -c src/work.c -o new.o
+	"$hotpatch" build -n other -o ../other.hp --old old.o --new new.o
+)
+
+has_ended() {
+	local tries=1000
+	while kill -0 "$app" 2>/dev/null; do
+		((tries--)) || return 1
+		sleep 0.02
+	done
+}
+
 crash_and_go_on() {
 	crash_project "$@"
 	with_keys
@@ -83,7 +103,15 @@ crash_and_go_on() {
 	expect idle 5 5
 	run "$hotpatch" status "$app"
 	[[ $output == *"has crashed in "*" (watch.1) with SIGSEGV, and is kept; calls of what 'watch.1' changed wait"* ]]
-	# A mistake changes nothing.
+	# Nor does another patch, of another function of the same file.
+	other_patch
+	"$hotpatch" apply other.hp "$app"
+	expect idle 5 10
+	stand 1
+	"$hotpatch" revert other "$app"
+	expect idle 5 5
+	stand 3
+	# Nor a mistake.
 	body 'return n +;'
 	expect_event 'select(.event == "failed")'
 	stand 1
@@ -180,6 +208,13 @@ crash_and_go_on() {
 	crashes '.signal == "SIGSEGV" and .function == "deeper" and (.frames[0].function | test("strlen")) and .frames[0].generation == 0'
 	body 'return n + 1;'
 	expect_event 'select(.event == "went_on")'
+	ask start 1
+	go 5
+	body 'char *p = malloc(40); if (n == 5) free(p); free(p); return n;'
+	reloaded applied
+	crashes '.signal == "SIGABRT" and .function == "deeper"'
+	body 'return n + 1;'
+	expect_event 'select(.event == "went_on")'
 	# A crash of code that was not reloaded ends the program, as it would have.
 	echo crash 0 >&"$to"
 	died 139
@@ -245,7 +280,7 @@ crash_and_go_on() {
 	press q
 	expect_event 'select(.event == "left" and (.text | contains("ends by its crash")))'
 	ends 0
-	while kill -0 "$app" 2>/dev/null; do sleep 0.02; done
+	has_ended
 	body 'return n + 1;'
 	keys=''
 	watch
@@ -256,7 +291,7 @@ crash_and_go_on() {
 	kill -KILL "$watcher"
 	wait "$watcher" || true
 	watcher=''
-	while kill -0 "$app" 2>/dev/null; do sleep 0.02; done
+	has_ended
 }
 
 @test "--no-hold: the crash ends the program at once" {
@@ -282,6 +317,10 @@ crash_and_go_on() {
 	gdb -q -batch app core.held -ex 'thread apply all bt' >bt.log 2>&1
 	cat bt.log
 	grep -E '#[0-9]+ .*deeper .*src/work.c:10' bt.log
+	local at
+	at=$(sed -nE 's/^#[0-9]+ +(0x[0-9a-f]+) in deeper .*/\1/p' bt.log | head -n 1)
+	gdb -q -batch app core.held -ex "info symbol $at" 2>/dev/null | tee symbol.log
+	grep -F 'deeper' symbol.log | grep -F '.text.deeper@watch.1'
 	press d
 	died 139
 }
@@ -297,7 +336,10 @@ crash_and_go_on() {
 	ask start 2
 	body 'return n == 2 ? *(volatile int *)24 : n + 2;'
 	local tries=1000
-	until grep -q 'd ends the process' said; do ((tries--)) && sleep 0.02; done
+	until grep -q 'd ends the process' said; do
+		((tries--)) || return 1
+		sleep 0.02
+	done
 	press d
 	wait "$watcher" || true
 	watcher=''

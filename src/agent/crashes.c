@@ -20,6 +20,7 @@ static bool catches;          /* crashes are caught */
 static unsigned n_seen;       /* of those that are kept: calls are held for them, if they are to be */
 static unsigned n_told;       /* and clients know of them */
 static struct hp_site **held; /* whose calls are held; NULL: none */
+static uint64_t held_for;     /* the patch whose code crashed, by its id */
 
 /* -- What is looked for ------------------------------------------------------------------------------------------- */
 
@@ -110,10 +111,10 @@ static unsigned count_kept(void)
 
 /* The patch that the thread crashed in, if it is in force: else nothing needs to be held, since what calls get now is
  * something else. */
-static struct hp_record *culprit(const struct hp_agent *agent, unsigned i)
+static struct hp_record *culprit(const struct hp_agent *agent, uint64_t id)
 {
-	struct hp_record *record = hp_record_find(agent, hp_crash_at(i)->walk.owner);
-	return record && record->patch ? record : NULL;
+	struct hp_record *record = hp_record_find(agent, id);
+	return record && record->patch && record->patch->applied ? record : NULL;
 }
 
 static bool hold_calls_of(const struct hp_record *record)
@@ -124,6 +125,7 @@ static bool hold_calls_of(const struct hp_record *record)
 		held[i] = record->patch->items[i].site;
 	if (held)
 		hp_gate_hold(held, n);
+	held_for = record->id;
 	return held != NULL;
 }
 
@@ -134,7 +136,7 @@ static bool see(const struct hp_agent *agent, unsigned n)
 	struct hp_session session;
 	bool done = hp_session_begin(&session, &options, __builtin_frame_address(0)) == 0;
 	for (; done && n_seen < n; n_seen++) {
-		const struct hp_record *record = culprit(agent, n_seen);
+		const struct hp_record *record = culprit(agent, hp_crash_at(n_seen)->walk.owner);
 		if (record && !held)
 			(void)!hold_calls_of(record); /* without memory calls go on, and may crash, too */
 	}
@@ -168,7 +170,7 @@ int hp_crashes_tend(struct hp_agent *agent)
 void hp_crashes_go_on(struct hp_agent *agent)
 {
 	hp_crashes_learn(agent);
-	if (!held)
+	if (!held || culprit(agent, held_for))
 		return;
 	hp_gate_let_on();
 	free(held);

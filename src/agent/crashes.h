@@ -3,7 +3,7 @@
  *     a client says HOLD ------> the runtime catches crashes (live/crash.h) while such a client is there
  *     a thread crashes --------> it is kept; calls of the functions that its patch has changed are held at the gate;
  *                                those clients are told by a frame they did not ask for
- *     another patch in force --> the calls go on, into what holds now; the crashed thread stays
+ *     it is reverted, or replaced --> the calls go on, into what holds now; the crashed thread stays
  *     LET_DIE, or the last such client goes while calls are held: the process ends by the crash
  *
  * Calls are held, and not threads stopped: one that was stopped anywhere might have a lock of malloc or of the dynamic
@@ -22,7 +22,7 @@ int hp_crashes_let_die_handle(struct hp_exchange *x) HP_MUST_CHECK;
  * latest, ms; -1: never. */
 int hp_crashes_tend(struct hp_agent *agent);
 
-/* A patch has come into force, or gone: within its session. */
+/* A patch has come into force, or gone: calls go on if what crashed is not in force any more. Within its session. */
 void hp_crashes_go_on(struct hp_agent *agent);
 
 /* In a child of fork, which has no client. */

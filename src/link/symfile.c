@@ -163,13 +163,24 @@ static void name_section(struct builder *b, size_t names, uint32_t header, const
 	b->headers[header].sh_name = (Elf64_Word)(append(b, name, strlen(name) + 1, 1) - names);
 }
 
+/* Code says which patch it is of: a debugger tells the section of an address (gdb: info symbol), also in a core. */
+static void name_code(struct builder *b, size_t names, uint32_t header, const char *name)
+{
+	name_section(b, names, header, name);
+	b->size--; /* the end of the name */
+	append(b, "@", 1, 1);
+	append(b, b->file->name, strlen(b->file->name) + 1, 1);
+}
+
 static void add_headers(struct builder *b)
 {
 	size_t names = append(b, "", 1, 1);
 	uint32_t last = (uint32_t)b->n_headers++;
 
 	for (uint32_t i = 1; i < b->file->n_sections; i++)
-		if (b->section_index[i])
+		if (b->section_index[i] && b->file->sections[i].flags & SHF_EXECINSTR)
+			name_code(b, names, b->section_index[i], b->file->sections[i].name);
+		else if (b->section_index[i])
 			name_section(b, names, b->section_index[i], b->file->sections[i].name);
 	name_section(b, names, last - 2, ".symtab");
 	name_section(b, names, last - 1, ".strtab");

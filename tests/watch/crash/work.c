@@ -19,5 +19,7 @@ int work(int n)
 
 int idle(int n)
 {
+	static int calls;
+	calls++;
 	return n;
 }
