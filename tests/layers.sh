@@ -55,11 +55,11 @@ for path in src/*/; do
 	while read -r place; do
 		pairs=$(find "$place" -maxdepth 1 -type f \( -name '*.[chS]' \) | sed 's/\.[chS]$//' | grep -v '/cmd_' | sort -u | wc -l)
 		most=12
-		[[ $folder == live ]] && most=24 # ARCHITECTURE.md says why
+		[[ $folder == live ]] && most=25 # ARCHITECTURE.md says why
 		[[ $folder == base ]] && most=13
-		[[ $folder == remote ]] && most=15
+		[[ $folder == remote ]] && most=16
 		[[ $folder == make ]] && most=15
-		[[ $folder == watch ]] && most=17
+		[[ $folder == watch ]] && most=18
 		((pairs <= most)) || fail "$place: $pairs file pairs, at most $most"
 	done < <(find "$path" -type d)
 done

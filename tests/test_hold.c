@@ -1,5 +1,6 @@
-/* test_hold - calls that are held between transitions (live/gate.h): nobody comes through; a transition lets the callers of
- * what it changes go on, into the new definition and no other; one that fails leaves them held; a child of fork is free.
+/* test_hold - calls that are held between transitions (live/gate.h): nobody comes through; a transition lets the
+ * callers of what it changes go on, into the new definition and no other; one that fails leaves them held; a child of
+ * fork is free.
  *
  * HOLD_ROUNDS says how often: 200 unless told.
  *
@@ -42,9 +43,7 @@ static int two(void)
 	return 2;
 }
 
-static void sit_otherwise(void)
-{
-}
+static void sit_otherwise(void) {}
 
 static _Atomic uint64_t seen[BODIES]; /* calls that returned this */
 static _Atomic bool stop, sits, stands_up;
@@ -136,7 +135,8 @@ static void expect_free_child(int value)
 		_Atomic int got = -1;
 		pthread_t thread;
 		alarm(PATIENCE_MS / 1000);
-		_exit(pthread_create(&thread, NULL, call_once, &got) != 0 || pthread_join(thread, NULL) != 0 || got != value);
+		_exit(pthread_create(&thread, NULL, call_once, &got) != 0 || pthread_join(thread, NULL) != 0 ||
+		      got != value);
 	}
 	int status = -1;
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -191,7 +191,8 @@ static void test_hold(void **unused)
 			expect_free_child(value);
 		if (round % 4 == 2) {
 			value = 3 - value;
-			assert_int_equal(hotpatch_fn(step, bodies[value], .mode = round % 8 == 2 ? HOTPATCH_WAIT : HOTPATCH_DRAIN),
+			assert_int_equal(hotpatch_fn(step, bodies[value],
+			                             .mode = round % 8 == 2 ? HOTPATCH_WAIT : HOTPATCH_DRAIN),
 			                 0);
 			expect_going_on(value);
 		}

@@ -11,9 +11,9 @@
 #include "live/gate.h"
 
 enum {
-	TURN_MS = 100,   /* for another operation to end */
-	AGAIN_MS = 20,   /* until the turn is asked for again */
-	LOOK_MS = 500,   /* a crashed thread knocks; where it can not, it is found */
+	TURN_MS = 100, /* for another operation to end */
+	AGAIN_MS = 20, /* until the turn is asked for again */
+	LOOK_MS = 500, /* a crashed thread knocks; where it can not, it is found */
 };
 
 static bool catches;          /* crashes are caught */
@@ -120,7 +120,7 @@ static struct hp_record *culprit(const struct hp_agent *agent, uint64_t id)
 static bool hold_calls_of(const struct hp_record *record)
 {
 	size_t n = record->patch->n;
-	held = calloc(n + 1, sizeof(*held));
+	held = calloc(n + 1, sizeof(struct hp_site *));
 	for (size_t i = 0; held && i < n; i++)
 		held[i] = record->patch->items[i].site;
 	if (held)

@@ -117,11 +117,14 @@ static int tell_crashes(struct hp_output *output, struct hp_target *target, stru
 		for (size_t k = 0; k < crash->n_frames && !*where; k++)
 			if (*crash->frames[k].patch)
 				hp_places_say(places, crash->frames[k].address, k > 0, where, sizeof(where));
-		hp_output_text(output, "  thread %d '%s' has crashed in %s with SIG%s, and is kept; calls of what '%s' changed %s",
-		               crash->tid, crash->name, where, signal ? signal : "?", crash->patch,
-		               crashes.are_calls_held ? "wait" : "go on");
-		json_array_append_new(list, json_pack("{s:i, s:s, s:i, s:s, s:s}", "tid", crash->tid, "thread", crash->name,
-		                                      "signal", crash->signo, "patch", crash->patch, "where", where));
+		hp_output_text(
+			output,
+			"  thread %d '%s' has crashed in %s with SIG%s, and is kept; calls of what '%s' changed %s",
+			crash->tid, crash->name, where, signal ? signal : "?", crash->patch,
+			crashes.are_calls_held ? "wait" : "go on");
+		json_array_append_new(list,
+		                      json_pack("{s:i, s:s, s:i, s:s, s:s}", "tid", crash->tid, "thread", crash->name,
+		                                "signal", crash->signo, "patch", crash->patch, "where", where));
 	}
 	json_object_set_new(target->json, "crashes", list);
 	if (r == 0)

@@ -19,16 +19,11 @@
 enum { OPTION_NAME = 0x1200, OPTION_TIMINGS, OPTION_POLL, OPTION_MODE, OPTION_KEYS, OPTION_WHOLE, OPTION_NO_HOLD };
 
 static const struct option options[] = {
-	{"pid", required_argument, NULL, 'p'},
-	{"name", required_argument, NULL, OPTION_NAME},
-	{"timings", no_argument, NULL, OPTION_TIMINGS},
-	{"poll", no_argument, NULL, OPTION_POLL},
-	{"mode", required_argument, NULL, OPTION_MODE},
-	{"keys", no_argument, NULL, OPTION_KEYS},
-	{"output", required_argument, NULL, 'o'},
-	{"whole", no_argument, NULL, OPTION_WHOLE},
-	{"no-hold", no_argument, NULL, OPTION_NO_HOLD},
-	HP_COMMON_OPTIONS,
+	{"pid", required_argument, NULL, 'p'},          {"name", required_argument, NULL, OPTION_NAME},
+	{"timings", no_argument, NULL, OPTION_TIMINGS}, {"poll", no_argument, NULL, OPTION_POLL},
+	{"mode", required_argument, NULL, OPTION_MODE}, {"keys", no_argument, NULL, OPTION_KEYS},
+	{"output", required_argument, NULL, 'o'},       {"whole", no_argument, NULL, OPTION_WHOLE},
+	{"no-hold", no_argument, NULL, OPTION_NO_HOLD}, HP_COMMON_OPTIONS,
 };
 
 struct job {

@@ -7,8 +7,9 @@
  *                  |    as they were, and never runs again                                   ^
  *                  '------------------------------- let go ----------------------------------'
  *
- * The handler is there while somebody wants it, and only for signals whose disposition is the default. What it passes on
- * ends the process with the siginfo it came with, at the instruction it came from: a core says what it would have said.
+ * The handler is there while somebody wants it, and only for signals whose disposition is the default. What it passes
+ * on ends the process with the siginfo it came with, at the instruction it came from: a core says what it would have
+ * said.
  *
  * A kept thread has what it had: stack, registers, locks. It counts as in the code it crashed in for whoever wants to
  * free that; a transition leaves it out, since it will not run that code again.

@@ -296,7 +296,7 @@ struct hp_remote_crash {
 };
 
 struct hp_remote_crashes {
-	bool are_calls_held; /* of the functions that the patch of one of them has changed */
+	bool are_calls_held;       /* of the functions that the patch of one of them has changed */
 	struct hp_remote_crash *v; /* in the order they came; they stay for as long as the process is there */
 	size_t n;
 };

@@ -139,10 +139,10 @@ static json_t *as_json(const struct scene *scene, bool is_held, size_t others)
 {
 	const struct hp_remote_crash *crash = scene->crash;
 	const char *signal = sigabbrev_np(crash->signo);
-	json_t *object = json_pack("{s:i, s:s, s:s+, s:i, s:s, s:b, s:i, s:o}", "tid", crash->tid, "thread", crash->name,
-	                           "signal", "SIG", signal ? signal : "?", "generation", (int)hp_generation_number(crash->patch),
-	                           "patch", crash->patch, "held", is_held, "others", (int)others, "frames",
-	                           frames_as_json(scene));
+	json_t *object = json_pack("{s:i, s:s, s:s+, s:i, s:s, s:b, s:i, s:o}", "tid", crash->tid, "thread",
+	                           crash->name, "signal", "SIG", signal ? signal : "?", "generation",
+	                           (int)hp_generation_number(crash->patch), "patch", crash->patch, "held", is_held,
+	                           "others", (int)others, "frames", frames_as_json(scene));
 
 	if (scene->at) {
 		json_object_set_new(object, "function", json_string(scene->at->place));
@@ -191,9 +191,9 @@ static void say_crash(struct hp_report *report, const struct scene *scene, bool 
 	origin_of(crash->patch, origin, sizeof(origin));
 	if (scene->at && scene->at->line.line)
 		snprintf(where, sizeof(where), " at %s:%d", scene->at->line.file, scene->at->line.line);
-	hp_report_say(report, "crash", as_json(scene, is_held, others), "crash: %s%s, of %s, in thread %d '%s': SIG%s, %s",
-	              scene->at ? scene->at->place : "code", where, origin, crash->tid, crash->name,
-	              signal ? signal : "?", reason_of(crash, reason, sizeof(reason)));
+	hp_report_say(report, "crash", as_json(scene, is_held, others),
+	              "crash: %s%s, of %s, in thread %d '%s': SIG%s, %s", scene->at ? scene->at->place : "code", where,
+	              origin, crash->tid, crash->name, signal ? signal : "?", reason_of(crash, reason, sizeof(reason)));
 	if (report->json)
 		return;
 	say_frames(report, scene);
@@ -207,11 +207,12 @@ static void say_going_on(struct hp_report *report, const struct hp_remote_crashe
 	size_t others = count_others(pid, crashes->n);
 	const struct hp_remote_crash *last = &crashes->v[crashes->n - 1];
 
-	hp_report_say(report, "went_on", json_pack("{s:i, s:i, s:i}", "tid", last->tid, "crashed", (int)crashes->n, "others",
-	                                           (int)others),
-	              "calls go on%s; thread %d '%s' stays where it crashed, with what it has locked: d ends the process, "
-	              "with a core",
-	              others ? "" : ", but there is no other thread to make any", last->tid, last->name);
+	hp_report_say(
+		report, "went_on",
+		json_pack("{s:i, s:i, s:i}", "tid", last->tid, "crashed", (int)crashes->n, "others", (int)others),
+		"calls go on%s; thread %d '%s' stays where it crashed, with what it has locked: d ends the process, "
+		"with a core",
+		others ? "" : ", but there is no other thread to make any", last->tid, last->name);
 }
 
 bool hp_crashed_look(struct hp_crashed *crashed, struct hp_report *report, struct hp_lines *lines,

@@ -230,7 +230,8 @@ static enum hp_watch_end loop(struct watch *w)
 		hp_report_say(w->report, "left", NULL, "left; process %d '%s' ends by its crash", (int)w->watched.pid,
 		              w->watched.name);
 	else
-		hp_report_say(w->report, "left", NULL, "left; process %d '%s' runs on", (int)w->watched.pid, w->watched.name);
+		hp_report_say(w->report, "left", NULL, "left; process %d '%s' runs on", (int)w->watched.pid,
+		              w->watched.name);
 	return HP_WATCH_LEFT;
 }
 
