@@ -57,6 +57,7 @@ for path in src/*/; do
 		most=12
 		[[ $folder == live ]] && most=25 # ARCHITECTURE.md says why
 		[[ $folder == base ]] && most=13
+		[[ $folder == agent ]] && most=13
 		[[ $folder == remote ]] && most=16
 		[[ $folder == make ]] && most=15
 		[[ $folder == watch ]] && most=18

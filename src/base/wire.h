@@ -47,7 +47,7 @@ enum hp_wire_kind {
 	HP_WIRE_CRASHES,
 	HP_WIRE_LET_DIE,
 	HP_WIRE_CRASHED, /* no request: what clients that hold are told, as a reply with serial 0 */
-	HP_WIRE_KINDS, /* one more than the last */
+	HP_WIRE_KINDS,   /* one more than the last */
 };
 
 /* Bounds of what a frame may hold, for both sides. */

@@ -1,7 +1,7 @@
 /* symfile - an ELF file in memory that tells debuggers about a patch: its symbols, and its DWARF, at their addresses.
  *
  *     ELF header, ET_EXEC
- *     .text.serve@fix ... .data.count   SHT_NOBITS at the addresses they have in the process; code with the patch's name
+ *     .text.serve@fix ... .data.count   SHT_NOBITS at their addresses in the process; @: of which patch
  *     .debug_*                          relocated
  *     .symtab .strtab .shstrtab
  *     section headers
