@@ -4,7 +4,9 @@
 # Seen to fail: with old code not compared, with --all-or-none committing as it goes, with names left out for debuggers,
 # with the truth not told of a request that was not answered, without unwind tables for debuggers (frames above new code are
 # '??'), with versions not read (the stripped program gets the newer function), with
-# vector registers not restored behind descriptors.
+# vector registers not restored behind descriptors, with constants of several patches taken for one (the second price is the
+# first's), or for the program's (the third is), and each for itself (none is the kept one), and with a table of labels that is
+# not const kept (the process is gone).
 
 load e2e/helpers
 
@@ -36,6 +38,63 @@ teardown() {
 	[[ $output == *"nothing is changed"* ]]
 	refused 2 "no patch 'two' is in force" revert two "$pid"
 }
+
+# tables_object CC OPT FLAG...: tests/e2e/tables.c in $shop, as new.o, what there was as old.o: the path is what a unit is known by.
+tables_object() {
+	[[ ! -e $shop/new.o ]] || mv "$shop/new.o" "$shop/old.o"
+	"$1" -g "-$2" -ffunction-sections -fdata-sections -fpatchable-function-entry=8,6 "${@:3}" -c "$e2e/tables.c" -o "$shop/new.o"
+}
+
+# tables_patch NAME: of what changed between the two.
+tables_patch() {
+	"$hotpatch" build --old "$shop/old.o" --new "$shop/new.o" -n "$1" -o "$shop/$1.hp"
+}
+
+# Two patches made from the program's sources, as watch makes them, and one from those of the second.
+constants() {
+	command -v "$1" >/dev/null || skip "$1 is not installed"
+	shop=$BATS_TEST_TMPDIR/$1-$2
+	mkdir -p "$shop"
+	tables_object "$1" "$2"
+	"$1" "$shop/new.o" -o "$shop/shop"
+	cp "$shop/new.o" "$shop/program.o"
+	local n
+	for n in 1 2; do
+		tables_object "$1" "$2" "-DNEW=$n"
+		cp "$shop/program.o" "$shop/old.o"
+		tables_patch "new$n"
+	done
+	tables_object "$1" "$2" -DNEW=2 -DBODY=1
+	"$hotpatch" build --old "$shop/old.o" --new "$shop/new.o" -n body -o "$shop/body.hp" || return
+	start
+	expect price 1 50
+	expect interpret 1 5
+	"$hotpatch" apply "$shop/new1.hp" "$pid"
+	expect price 1 100
+	expect interpret 1 35
+	expect keep 1 2
+	expect is_kept 0 101
+	"$hotpatch" apply "$shop/new2.hp" "$pid"
+	expect price 1 150
+	expect interpret 1 65
+	expect is_kept 0 102
+	"$hotpatch" apply "$shop/body.hp" "$pid"
+	expect price 1 1500
+	expect price 0 50
+	"$hotpatch" revert new2 "$pid"
+	expect price 1 1500
+	"$hotpatch" revert body "$pid"
+	expect price 1 100
+	expect interpret 1 35
+	"$hotpatch" revert new1 "$pid"
+	expect price 1 50
+	expect interpret 1 5
+}
+
+@test "constants that change with each of several patches: gcc -O0" { constants gcc O0; }
+@test "constants that change with each of several patches: gcc -O2" { constants gcc O2; }
+@test "constants that change with each of several patches: clang -O0" { constants clang O0; }
+@test "constants that change with each of several patches: clang -O2" { constants clang O2; }
 
 @test "a patch that requires another, and one that replaces it" {
 	build gcc O2 pie

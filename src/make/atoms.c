@@ -349,6 +349,35 @@ static void fill_ref(struct hp_atoms *atoms, const struct hp_target *target, con
 	}
 }
 
+/* Labels of a function and nothing else, in a table of it: a table that may be written to and in which nothing can be
+ * kept but what leads into this very code. A single one is a state, whose value is to be kept. */
+static bool is_label_table(const struct hp_atoms *atoms, const struct hp_atom *atom)
+{
+	struct hp_field field;
+
+	if (atom->kind != HP_ATOM_VARIABLE || !*atom->name || atom->is_global || atom->is_thread_local ||
+	    atom->n_refs < 2 || atom->n_refs * sizeof(uint64_t) != atom->size)
+		return false;
+	for (size_t i = 0; i < atom->n_refs; i++) {
+		const struct hp_ref *ref = &atom->refs[i];
+		if (ref->atom == HP_NO_ATOM || atoms->items[ref->atom].kind > HP_ATOM_PART || ref->at == 0 ||
+		    !hp_field_of(ref->type, &field) || field.is_relative)
+			return false;
+	}
+	return true;
+}
+
+static void find_label_tables(struct hp_atoms *atoms)
+{
+	for (size_t i = 0; i < atoms->count; i++) {
+		struct hp_atom *atom = &atoms->items[i];
+		if (!is_label_table(atoms, atom))
+			continue;
+		atom->kind = HP_ATOM_CONSTANT;
+		atom->is_labels = true;
+	}
+}
+
 static struct hp_ref *append_ref(struct hp_atom *atom)
 {
 	struct hp_ref *refs = hp_array_grow(atom->refs, atom->n_refs, sizeof(*refs));
@@ -480,6 +509,7 @@ static int read_parts(struct hp_atoms *atoms, const struct hp_targets *targets, 
 	map_symbols(atoms);
 	if ((r = add_refs(atoms, targets, err)) < 0)
 		return r;
+	find_label_tables(atoms);
 	return atoms->eh_frame ? hp_unwind_each(atoms->object, atoms->eh_frame, note_fde, atoms, err) : 0;
 }
 
