@@ -168,8 +168,8 @@ static int is_in_force(struct hp_remote *remote, const char *name, bool *ret_is,
 	return 0;
 }
 
-/* The connection was lost on the way, and what became of it is not known: where the agent is still there, it is asked again.
- * It is one thread, and comes to a new connection's second request when it is through with the old one's. */
+/* The connection was lost on the way, and what became of it is not known: where the agent is still there, it is asked
+ * again. It is one thread, and comes to a new connection's second request when it is through with the old one's. */
 static void settle(struct job *job, size_t i)
 {
 	struct hp_target *target = &job->targets.v[i];

@@ -352,13 +352,9 @@ static void fill_ref(struct hp_atoms *atoms, const struct hp_target *target, con
 
 static void find_label_tables(struct hp_atoms *atoms)
 {
-	for (size_t i = 0; i < atoms->count; i++) {
-		struct hp_atom *atom = &atoms->items[i];
-		if (!hp_is_label_table(atoms, atom))
-			continue;
-		atom->kind = HP_ATOM_CONSTANT;
-		atom->is_labels = true;
-	}
+	for (size_t i = 0; i < atoms->count; i++)
+		if ((atoms->items[i].is_labels = hp_is_label_table(atoms, &atoms->items[i])))
+			atoms->items[i].kind = HP_ATOM_CONSTANT;
 }
 
 static struct hp_ref *append_ref(struct hp_atom *atom)

@@ -1,5 +1,6 @@
-/* cut - an agent that loses its connection, preloaded beside the runtime. Of the requests to apply a patch (doc/protocol.md),
- * the first of which is a dry run, the HP_CUT-th is not seen ("request"), or is carried out and its answer not sent
+/* cut - an agent that loses its connection, preloaded beside the runtime. Of the requests to apply a patch
+ * (doc/protocol.md), the first of which is a dry run, the HP_CUT-th is not seen ("request"), or is carried out and its
+ * answer not sent
  * ("answer"), as HP_CUT_WHAT says. */
 #include <dlfcn.h>
 #include <errno.h>
