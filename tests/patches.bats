@@ -4,7 +4,9 @@
 # Seen to fail: with old code not compared, with --all-or-none committing as it goes, with names left out for debuggers,
 # with the truth not told of a request that was not answered, without unwind tables for debuggers (frames above new code are
 # '??'), with versions not read (the stripped program gets the newer function), with
-# vector registers not restored behind descriptors.
+# vector registers not restored behind descriptors, with constants of several patches taken for one (the second price is the
+# first's), or for the program's (the third is), and each for itself (none is the kept one), and with a table of labels that is
+# not const kept (the process is gone), and with a lost connection's process not asked again (it keeps the patch).
 
 load e2e/helpers
 
@@ -36,6 +38,63 @@ teardown() {
 	[[ $output == *"nothing is changed"* ]]
 	refused 2 "no patch 'two' is in force" revert two "$pid"
 }
+
+# tables_object CC OPT FLAG...: tests/e2e/tables.c in $shop, as new.o, what there was as old.o: the path is what a unit is known by.
+tables_object() {
+	[[ ! -e $shop/new.o ]] || mv "$shop/new.o" "$shop/old.o"
+	"$1" -g "-$2" -ffunction-sections -fdata-sections -fpatchable-function-entry=8,6 "${@:3}" -c "$e2e/tables.c" -o "$shop/new.o"
+}
+
+# tables_patch NAME: of what changed between the two.
+tables_patch() {
+	"$hotpatch" build --old "$shop/old.o" --new "$shop/new.o" -n "$1" -o "$shop/$1.hp"
+}
+
+# Two patches made from the program's sources, as watch makes them, and one from those of the second.
+constants() {
+	command -v "$1" >/dev/null || skip "$1 is not installed"
+	shop=$BATS_TEST_TMPDIR/$1-$2
+	mkdir -p "$shop"
+	tables_object "$1" "$2"
+	"$1" "$shop/new.o" -o "$shop/shop"
+	cp "$shop/new.o" "$shop/program.o"
+	local n
+	for n in 1 2; do
+		tables_object "$1" "$2" "-DNEW=$n"
+		cp "$shop/program.o" "$shop/old.o"
+		tables_patch "new$n"
+	done
+	tables_object "$1" "$2" -DNEW=2 -DBODY=1
+	"$hotpatch" build --old "$shop/old.o" --new "$shop/new.o" -n body -o "$shop/body.hp" || return
+	start
+	expect price 1 50
+	expect interpret 1 5
+	"$hotpatch" apply "$shop/new1.hp" "$pid"
+	expect price 1 100
+	expect interpret 1 35
+	expect keep 1 2
+	expect is_kept 0 101
+	"$hotpatch" apply "$shop/new2.hp" "$pid"
+	expect price 1 150
+	expect interpret 1 65
+	expect is_kept 0 102
+	"$hotpatch" apply "$shop/body.hp" "$pid"
+	expect price 1 1500
+	expect price 0 50
+	"$hotpatch" revert new2 "$pid"
+	expect price 1 1500
+	"$hotpatch" revert body "$pid"
+	expect price 1 100
+	expect interpret 1 35
+	"$hotpatch" revert new1 "$pid"
+	expect price 1 50
+	expect interpret 1 5
+}
+
+@test "constants that change with each of several patches: gcc -O0" { constants gcc O0; }
+@test "constants that change with each of several patches: gcc -O2" { constants gcc O2; }
+@test "constants that change with each of several patches: clang -O0" { constants clang O0; }
+@test "constants that change with each of several patches: clang -O2" { constants clang O2; }
 
 @test "a patch that requires another, and one that replaces it" {
 	build gcc O2 pie
@@ -156,6 +215,73 @@ code() {
 	run "$hotpatch" apply "$patches/fix.hp" --all-or-none "${pids[0]}" "${pids[1]}"
 	[[ $status = 0 ]]
 	expect text 2 '5 a few' 1
+}
+
+# start_cut N WHAT: as start, with an agent that loses the connection over the request that is no dry run.
+start_cut() {
+	start_with "$1" env HOTPATCH_SERVE=1 HP_CUT=2 HP_CUT_WHAT="$2" LD_PRELOAD="$BATS_TEST_TMPDIR/cut.so $runtime"
+	while ! "$hotpatch" status "${pids[$1]}" >/dev/null 2>&1; do kill -0 "${pids[$1]}"; done
+}
+
+# lost WHAT TEXT: of three processes the second loses its connection; of itself it is said, in the end, TEXT.
+lost() {
+	build gcc O2 pie
+	patch fix shop >/dev/null
+	cc -shared -fPIC -o "$BATS_TEST_TMPDIR/cut.so" "$e2e/cut.c" -ldl
+	start 0
+	start_cut 1 "$1"
+	start 2
+	run "$hotpatch" apply "$shop/fix.hp" --all-or-none --json "${pids[@]}"
+	echo "$output"
+	[[ $status = 2 ]]
+	local n
+	for n in 0 1 2; do
+		expect text 2 '7 several' "$n"
+		run "$hotpatch" list "${pids[n]}"
+		[[ $status = 0 && $output == *"nothing is changed"* ]]
+	done
+	"$hotpatch" apply "$shop/fix.hp" --all-or-none "${pids[0]}" "${pids[2]}"
+	expect text 2 '5 a few' 2
+	"$hotpatch" revert fix "${pids[0]}" "${pids[2]}"
+	# In words, and with nobody to be reverted.
+	stop_all
+	rm -f "$BATS_TEST_TMPDIR"/{in,out}?
+	start_cut 0 "$1"
+	start 1
+	run "$hotpatch" apply "$shop/fix.hp" --all-or-none "${pids[@]}"
+	echo "$output"
+	[[ $status = 2 && $output == *"process ${pids[0]}"*"is gone; what became of it is not known"*"process ${pids[0]}"*"$2"* ]]
+	[[ $output == *"process ${pids[1]}"*"could not be applied everywhere; nothing was changed"* && $output != *"is applied"* ]]
+}
+
+@test "all or none, and a connection that is lost before the request is seen" {
+	lost request "'fix' is not in force; nothing was changed"
+}
+
+@test "all or none, and a connection that is lost before the answer is sent" {
+	lost answer "'fix' was reverted, because it could not be applied everywhere; everything is as before"
+}
+
+@test "all or none, and a process that is killed while the patch is applied to it" {
+	build gcc O2 pie
+	patch fix shop >/dev/null
+	start 0
+	start 1
+	start 2
+	echo "wait 6000" >&"${asks[1]}"
+	sleep 0.2
+	"$hotpatch" apply "$shop/fix.hp" --all-or-none --timeout 20000 "${pids[@]}" >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
+	local command=$! status=0
+	until [[ $("$hotpatch" list "${pids[0]}") == *"patch 'fix'"* ]]; do kill -0 $command; done
+	kill -KILL "${pids[1]}"
+	wait $command || status=$?
+	cat "$BATS_TEST_TMPDIR/said"
+	[[ $status = 2 ]]
+	grep -q "process ${pids[1]} .*is gone; what became of it is not known" "$BATS_TEST_TMPDIR/said"
+	grep -q "process ${pids[0]} .*'fix' was reverted.*everything is as before" "$BATS_TEST_TMPDIR/said"
+	grep -q "process ${pids[2]} .*could not be applied everywhere; nothing was changed" "$BATS_TEST_TMPDIR/said"
+	expect text 2 '7 several' 0
+	expect text 2 '7 several' 2
 }
 
 @test "no such process, no agent, no file, no patch file, and wrong usage" {

@@ -5,7 +5,8 @@
  *
  * Seen to fail: with scopes by the compiler's names ("inserted static"), without contents compared ("string", "table"),
  * without .cold compared ("cold part"), with masks of the field alone ("hash", a relaxed GOT access), and each refusal
- * with its check left out.
+ * with its check left out; labels with every table called changed whose function did, with labels in variables kept,
+ * and with the size of what is only read now not looked at.
  */
 #include "build.h"
 
@@ -16,6 +17,12 @@
 #define NOINLINE "__attribute__((noinline)) "
 #define EXTERN "int ext(int); int printf(const char *, ...); void abort(void);\n"
 
+/* An interpreter of bytes, with a table of labels. */
+#define LABELS(table, first, body)                                                                                     \
+	EXTERN "int f(const unsigned char *p, int a) { static " table "[] = {" first                                   \
+	       ", &&end}; goto *(void *)t[*p++];\n"                                                                    \
+	       "inc: " body "; goto *(void *)t[*p++]; dbl: a *= 2; goto *(void *)t[*p++]; end: return a; }"
+
 struct test_case {
 	const char *name, *old_text, *new_text;
 	const char *changed;          /* functions */
@@ -23,6 +30,7 @@ struct test_case {
 	const char *added;            /* variables */
 	const char *refused;          /* a part of the sentence */
 	const char *flags;            /* more of them */
+	const char *constants;        /* called changed; NULL: not looked at */
 	const char *only;             /* "gcc", "clang", "-O2": where the compiler has such a thing at all */
 	const char *reinit, *allowed; /* options */
 	bool linked;                  /* the hash is compared with the linked program */
@@ -112,6 +120,23 @@ static const struct test_case cases[] = {
          .new_text =
                  "int f(unsigned a) { switch (a) { case 0: return 11; case 1: return 52; case 2: return 13; case 3: return 94; case 4: return 6; case 5: return 77; } return 0; }",
          .changed = "f"},
+	{.name = "labels that moved with their function",
+         .old_text = LABELS("const void *const t", "&&inc, &&dbl", "a += ext(a)"),
+         .new_text = LABELS("const void *const t", "&&inc, &&dbl", "a += ext(a * 7) + ext(9)"),
+         .changed = "f",
+         .constants = ""},
+	{.name = "other labels of a function that is the same",
+         .old_text = LABELS("const void *const t", "&&inc, &&dbl", "a += ext(a)"),
+         .new_text = LABELS("const void *const t", "&&dbl, &&inc", "a += ext(a)"),
+         .changed = "f",
+         .flags = "-O0",
+         .constants = "f/t"},
+	{.name = "labels in a table that is not const",
+         .old_text = LABELS("void *t", "&&inc, &&dbl", "a += ext(a)"),
+         .new_text = LABELS("void *t", "&&inc, &&dbl", "a += ext(a * 7) + ext(9)"),
+         .changed = "f",
+         .flags = "-O0",
+         .constants = "f/t"},
 	{.name = "cold part",
          .linked = true,
          .old_text = EXTERN
@@ -197,6 +222,22 @@ static const struct test_case cases[] = {
          .old_text = "int n[4]; int f(int a) { return n[a]++; }",
          .new_text = "int n[8]; int f(int a) { return n[a]++; }",
          .refused = "it cannot grow or shrink in its place"},
+	{.name = "size of a variable that is only read now",
+         .old_text = "static int n[] = {1, 2, 3, 4}; int f(int a) { return n[a]++; }",
+         .new_text = "static int n[] = {1, 2, 3, 4, 5, 6}; int f(int a) { return n[a]; }",
+         .only = "gcc -O2",
+         .refused = "it cannot grow or shrink in its place"},
+	{.name = "labels beside something else in a variable",
+         .old_text = LABELS("long t", "0, (long)&&inc, (long)&&dbl", "a += ext(a)"),
+         .new_text = LABELS("long t", "0, (long)&&inc, (long)&&dbl", "a += ext(a * 7) + ext(9)"),
+         .flags = "-O0",
+         .refused = "holds a label of 'f', which changed"},
+	{.name = "a single label in a variable",
+         .old_text = EXTERN
+         "int f(int a) { static void *at = &&one; goto *at; one: at = &&two; return ext(a); two: return 2; }",
+         .new_text = EXTERN
+         "int f(int a) { static void *at = &&one; goto *at; one: at = &&two; return ext(a) + ext(5); two: return 2; }",
+         .refused = "holds a label of 'f', which changed"},
 	{.name = "type of a live variable",
          .old_text = "int n = 1; int f(int a) { return n += a; }",
          .new_text = "float n = 1; int f(int a) { return n += a; }",
@@ -374,6 +415,8 @@ static void check_case(const struct test_case *c, const struct way *way)
 		expect(c, way, "changed", names_found(&built, HP_FOUND_CHANGED), c->changed);
 		expect(c, way, "kept", names_found(&built, HP_FOUND_KEPT), c->kept);
 		expect(c, way, "new variables", names_found(&built, HP_FOUND_NEW_VARIABLE), c->added);
+		if (c->constants)
+			expect(c, way, "constants", names_found(&built, HP_FOUND_CONSTANT), c->constants);
 		expect(c, way, "applied initialisers", names_found(&built, HP_FOUND_REINIT), c->reinit);
 		assert_int_equal(built.file->n_reinits, c->reinit != NULL);
 		if (c->linked)

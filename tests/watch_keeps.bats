@@ -3,7 +3,8 @@
 # variables, constructors, the second static of a name, statics of files that are called the same, structs and arrays that
 # grew, constant pointers. Each with gcc and clang, -O0 and -O2.
 #
-# Seen to fail: with units told apart by names and contents alone (b, at -O0), with the rules left out (a second constructor).
+# Seen to fail: with units told apart by names and contents alone (b, at -O0), with the rules left out (a second constructor),
+# with a constant that changed again taken for the one before (prime).
 
 bats_require_minimum_version 1.5.0
 
@@ -90,6 +91,25 @@ keeps() {
 	reloaded applied '.changed == ["motto"]'
 	expect motto 0 110
 	expect motto 1 101
+	edit keep.c 's/saying = "new"/saying = "a longer one"/'
+	reloaded applied '.changed == ["motto"]'
+	expect motto 0 97
+	expect motto 5 103
+
+	# A constant array that changes with one save, and again with the next, grows, and is as it was.
+	expect prime 2 5
+	edit keep.c 's/{2, 3, 5, 7}/{2, 3, 50, 7}/'
+	reloaded applied '.changed | contains(["prime"])'
+	expect prime 2 50
+	edit keep.c 's/{2, 3, 50, 7}/{2, 3, 500, 7}/'
+	reloaded applied
+	expect prime 2 500
+	edit keep.c 's/{2, 3, 500, 7}/{2, 3, 500, 7, 11}/'
+	reloaded applied
+	expect prime 4 11
+	edit keep.c 's/{2, 3, 500, 7, 11}/{2, 3, 5, 7}/; s/primes\[n\] \* 3/primes[n] * 6/'
+	reloaded applied
+	expect prime 2 10
 
 	# And all the values are what they were.
 	expect tls1 0 35

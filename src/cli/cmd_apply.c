@@ -2,7 +2,8 @@
  *
  *     one after the other     connect, prepare, commit | connect, prepare, commit | ...
  *     --all-or-none           connect, prepare | connect, prepare | ...   then   commit | commit | ...
- *                             and where a commit fails, those before it are reverted
+ *                             and where a commit fails, those before it are reverted; so is its own process, where the
+ *                             connection was lost and another one shows that it went through all the same
  */
 #include <getopt.h>
 #include <stdlib.h>
@@ -15,6 +16,8 @@
 
 #define OPTION_ALL_OR_NONE 0x1100
 #define OPTION_LATER 0x1101
+#define SETTLE_MS 2000 /* for an agent that was there just now */
+#define NOT_KNOWN "what became of it is not known: 'hotpatch list' tells"
 
 struct job {
 	struct hp_output *output;
@@ -121,7 +124,7 @@ static void one_after_the_other(struct job *job)
 }
 
 /* What was committed before another process failed. */
-static void take_back(struct job *job, size_t i)
+static void take_back(struct job *job, size_t i, struct hp_remote *remote)
 {
 	struct hp_target *target = &job->targets.v[i];
 	struct hp_remote_revert request = {
@@ -133,7 +136,7 @@ static void take_back(struct job *job, size_t i)
 	struct hp_remote_result result = {0};
 	struct hp_err err = {0};
 
-	int r = hp_remote_revert(target->remote, &request, &result, &err);
+	int r = hp_remote_revert(remote, &request, &result, &err);
 	bool in_progress = r == HOTPATCH_EINPROGRESS && result.live;
 
 	if (r == 0 || in_progress) {
@@ -142,13 +145,49 @@ static void take_back(struct job *job, size_t i)
 		hp_target_fail(job->output, target, &err, &result,
 		               in_progress ? "new calls are as before; calls that were under way still run its code:"
 		                           : "everything is as before; the process runs on");
-	} else if (hp_remote_is_broken(target->remote)) {
-		hp_target_fail(job->output, target, &err, &result, hp_target_truth(target));
+	} else if (hp_remote_is_broken(remote)) {
+		hp_target_fail(job->output, target, &err, &result, NOT_KNOWN);
 	} else {
 		hp_target_fail(job->output, target, &err, &result,
 		               "the patch stays in force here, although it could not be applied everywhere");
 	}
 	hp_remote_result_free(&result);
+}
+
+static int is_in_force(struct hp_remote *remote, const char *name, bool *ret_is, struct hp_err *err)
+{
+	struct hp_remote_patches patches;
+	int r = hp_remote_patches(remote, &patches, err);
+
+	if (r < 0)
+		return r;
+	*ret_is = false;
+	for (size_t i = 0; i < patches.n; i++)
+		*ret_is |= patches.v[i].live && strcmp(patches.v[i].name, name) == 0;
+	hp_remote_patches_free(&patches);
+	return 0;
+}
+
+/* The connection was lost on the way, and what became of it is not known: where the agent is still there, it is asked
+ * again. It is one thread, and comes to a new connection's second request when it is through with the old one's. */
+static void settle(struct job *job, size_t i)
+{
+	struct hp_target *target = &job->targets.v[i];
+	struct hp_remote *again = NULL;
+	struct hp_err err = {0};
+	bool is_there = false;
+
+	if (hp_remote_open(target->pid, SETTLE_MS, &again, &err) < 0)
+		return;
+	if (is_in_force(again, job->file->name, &is_there, &err) == 0) {
+		if (is_there) {
+			take_back(job, i, again);
+		} else {
+			hp_err_set(&err, HOTPATCH_EREFUSED, "'%s' is not in force", job->file->name);
+			hp_target_fail(job->output, target, &err, NULL, NULL);
+		}
+	}
+	hp_remote_close(again);
 }
 
 static void leave_out(struct job *job, size_t i)
@@ -173,8 +212,10 @@ static void all_or_none(struct job *job)
 		done++;
 	if (done == job->targets.n)
 		return;
+	if (prepared && hp_remote_is_broken(job->targets.v[done].remote))
+		settle(job, done);
 	for (size_t i = done; i-- > 0;)
-		take_back(job, i);
+		take_back(job, i, job->targets.v[i].remote);
 	for (size_t i = done; i < job->targets.n; i++)
 		leave_out(job, i);
 }

@@ -31,7 +31,7 @@ enum hp_patch_kind {
 };
 
 enum { HP_BINDING_WEAK = 1, HP_BINDING_CONSTANT = 2 };
-enum { HP_DEFINE_STATIC = 1 };
+enum { HP_DEFINE_STATIC = 1, HP_DEFINE_OWN = 2 };
 
 /* Of the header: later patches of the same sources count on types or layouts that it brings. */
 enum { HP_PATCH_GROUND = 1 };
@@ -94,6 +94,7 @@ struct hp_patch_binding {
 	uint32_t unit;
 	const char *name, *scope;
 	uint64_t size;
+	uint64_t contents; /* of a constant: equal where they hold the same; 0 */
 };
 
 struct hp_patch_define {
@@ -103,6 +104,7 @@ struct hp_patch_define {
 	uint32_t unit;
 	const char *name, *scope;
 	uint64_t size;
+	uint64_t contents; /* of a constant: equal where they hold the same; 0 */
 };
 
 struct hp_patch_reinit {

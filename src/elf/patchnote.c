@@ -218,6 +218,22 @@ static int read_define(struct notes *n)
 	return 0;
 }
 
+/* Of the binding or the definition before it. */
+static int read_contents(struct notes *n)
+{
+	struct hp_patchfile *file = n->file;
+	uint32_t symbol = (uint32_t)hp_take(&n->in, 4);
+	uint64_t contents = hp_take(&n->in, 8);
+
+	if (file->n_bindings && file->bindings[file->n_bindings - 1].symbol == symbol)
+		file->bindings[file->n_bindings - 1].contents = contents;
+	else if (file->n_defines && file->defines[file->n_defines - 1].symbol == symbol)
+		file->defines[file->n_defines - 1].contents = contents;
+	else
+		return damaged(n, "does not say which constant holds what");
+	return 0;
+}
+
 static int read_reinit(struct notes *n)
 {
 	struct hp_patch_reinit *reinit = &n->file->reinits[n->file->n_reinits++];
@@ -297,7 +313,7 @@ static int (*const readers[HP_NOTE_TYPES])(struct notes *n) = {
 	[HP_NOTE_CHANGE] = read_change,     [HP_NOTE_BINDING] = read_binding,   [HP_NOTE_DEFINE] = read_define,
 	[HP_NOTE_REINIT] = read_reinit,     [HP_NOTE_CALLBACK] = read_callback, [HP_NOTE_REQUIRES] = read_requires,
 	[HP_NOTE_REPLACES] = read_replaces, [HP_NOTE_MESSAGE] = read_message,   [HP_NOTE_MIGRATE] = read_migration,
-	[HP_NOTE_DIGEST] = read_digest,
+	[HP_NOTE_DIGEST] = read_digest,     [HP_NOTE_CONTENTS] = read_contents,
 };
 
 /* The next note's type and bytes: 1, 0 at the end, negative. */

@@ -24,6 +24,7 @@ enum hp_note_type {
 	HP_NOTE_MESSAGE,
 	HP_NOTE_MIGRATE,
 	HP_NOTE_DIGEST,
+	HP_NOTE_CONTENTS,
 	HP_NOTE_TYPES, /* how many, and HEADER */
 	HP_NOTE_OPTIONAL = INT32_MIN,
 };

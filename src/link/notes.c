@@ -5,7 +5,7 @@
 
 #include "base/cursor.h"
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 /* -- Writing --------------------------------------------------------------------------------------------------- */
 
@@ -71,6 +71,7 @@ int hp_notes_write(const struct hp_notes *notes, void **ret_bytes, size_t *ret_s
 		put_number(&w, define->flags, 1);
 		put_number(&w, define->address, 8);
 		put_number(&w, define->size, 8);
+		put_number(&w, define->contents, 8);
 		put_string(&w, define->name);
 		put_string(&w, define->unit);
 		put_string(&w, define->source);
@@ -134,7 +135,7 @@ static void take_changes(struct reader *r, struct hp_notes *notes)
 
 static void take_defines(struct reader *r, struct hp_notes *notes)
 {
-	size_t n = take_count(r, 34);
+	size_t n = take_count(r, 42);
 
 	notes->defines = calloc(n + 1, sizeof(*notes->defines));
 	for (size_t i = 0; notes->defines && i < n; i++) {
@@ -143,6 +144,7 @@ static void take_defines(struct reader *r, struct hp_notes *notes)
 		define->flags = (unsigned)hp_take(&r->c, 1);
 		define->address = hp_take(&r->c, 8);
 		define->size = hp_take(&r->c, 8);
+		define->contents = hp_take(&r->c, 8);
 		define->name = take_string(r);
 		define->unit = take_string(r);
 		define->source = take_string(r);

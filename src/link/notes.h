@@ -1,10 +1,10 @@
 /* notes - what the tool wants to know later about a patch that it applied: kept by the agent, which does not read it.
  *
- *     u32 version (1), str file name, str description, str producer
+ *     u32 version (2), str file name, str description, str producer
  *     u32 n, n times str     the patches it requires
  *     u32 n, n times         changes: u64 entry, u64 size, str name, str unit, str image
- *     u32 n, n times         definitions: u8 kind, u8 flags, u64 address, u64 size, str name, str unit, str source, str
- * scope
+ *     u32 n, n times         definitions: u8 kind, u8 flags, u64 address, u64 size, u64 contents,
+ *                            str name, str unit, str source, str scope
  *
  * str: u32 length and that many bytes. A definition is a function or variable that is new in the patch: a later patch
  * of the same unit finds it here by unit, source and scope, one that is not static by its name.
@@ -23,8 +23,9 @@ struct hp_note_change {
 };
 
 struct hp_note_define {
-	unsigned kind, flags; /* elf/patchfile.h: enum hp_patch_kind, HP_DEFINE_STATIC */
+	unsigned kind, flags; /* elf/patchfile.h: enum hp_patch_kind, HP_DEFINE_STATIC, HP_DEFINE_OWN */
 	uint64_t address, size;
+	uint64_t contents;                        /* of a constant, else 0 */
 	const char *name, *unit, *source, *scope; /* unit and source: "" where it is of none */
 };
 

@@ -7,6 +7,7 @@
 
 #include "elf/field.h"
 #include "elf/unwind.h"
+#include "make/contents.h"
 #include "make/targets.h"
 #include "types/array.h"
 #include "types/objdwarf.h"
@@ -349,6 +350,13 @@ static void fill_ref(struct hp_atoms *atoms, const struct hp_target *target, con
 	}
 }
 
+static void find_label_tables(struct hp_atoms *atoms)
+{
+	for (size_t i = 0; i < atoms->count; i++)
+		if ((atoms->items[i].is_labels = hp_is_label_table(atoms, &atoms->items[i])))
+			atoms->items[i].kind = HP_ATOM_CONSTANT;
+}
+
 static struct hp_ref *append_ref(struct hp_atom *atom)
 {
 	struct hp_ref *refs = hp_array_grow(atom->refs, atom->n_refs, sizeof(*refs));
@@ -480,6 +488,7 @@ static int read_parts(struct hp_atoms *atoms, const struct hp_targets *targets, 
 	map_symbols(atoms);
 	if ((r = add_refs(atoms, targets, err)) < 0)
 		return r;
+	find_label_tables(atoms);
 	return atoms->eh_frame ? hp_unwind_each(atoms->object, atoms->eh_frame, note_fde, atoms, err) : 0;
 }
 

@@ -49,6 +49,7 @@ struct hp_atom {
 	uint64_t offset, size;
 	bool is_global, is_weak, is_thread_local;
 	bool is_generated;                /* has its symbol from the compiler */
+	bool is_labels;                   /* a table of labels that is not const, and is taken for it */
 	const struct hp_static *variable; /* what DWARF says; NULL */
 	struct hp_ref *refs;              /* by offset; behind them that of .eh_frame to its exception table */
 	size_t n_refs;

@@ -11,13 +11,16 @@
 struct pair {
 	uint32_t old_atom, new_atom;
 	bool differs;
+	bool is_moved;     /* differs for no other reason than that labels stand elsewhere in a function that differs */
 	size_t because;    /* the pair it has it from, NO_PAIR */
 	size_t first_user; /* of the edges that lead here */
 };
 
 /* The pair `user` refers to some other. */
 struct edge {
-	size_t user, next;
+	size_t user, used, next;
+	bool is_label;         /* data that refers to a place inside of a function, */
+	bool stands_elsewhere; /* and to another one in the old function */
 };
 
 struct comparison {
@@ -62,6 +65,11 @@ static struct key *sorted_keys(const struct hp_atoms *atoms, size_t *ret_count)
 static bool is_code(const struct hp_atom *atom)
 {
 	return atom->kind == HP_ATOM_FUNCTION || atom->kind == HP_ATOM_IFUNC;
+}
+
+static bool is_machine_code(const struct hp_atom *atom)
+{
+	return is_code(atom) || atom->kind == HP_ATOM_PART;
 }
 
 /* A number that the compiler gave and nothing explains. */
@@ -160,7 +168,8 @@ static size_t pair_of(struct comparison *c, uint32_t old_atom, uint32_t new_atom
 	if (!pairs)
 		goto failed;
 	c->pairs = pairs;
-	pairs[c->n_pairs] = (struct pair){old_atom, new_atom, false, NO_PAIR, NO_PAIR};
+	pairs[c->n_pairs] =
+		(struct pair){.old_atom = old_atom, .new_atom = new_atom, .because = NO_PAIR, .first_user = NO_PAIR};
 	c->table[at] = c->n_pairs + 1;
 	return c->n_pairs++;
 failed:
@@ -168,9 +177,9 @@ failed:
 	return 0;
 }
 
-static void add_edge(struct comparison *c, size_t user, uint32_t old_atom, uint32_t new_atom)
+static void add_edge(struct comparison *c, size_t user, const struct hp_ref *a, const struct hp_ref *b, bool is_label)
 {
-	size_t used = pair_of(c, old_atom, new_atom);
+	size_t used = pair_of(c, a->atom, b->atom);
 	struct edge *edges = hp_array_grow(c->edges, c->n_edges, sizeof(*edges));
 
 	if (!edges) {
@@ -178,7 +187,7 @@ static void add_edge(struct comparison *c, size_t user, uint32_t old_atom, uint3
 		return;
 	}
 	c->edges = edges;
-	edges[c->n_edges] = (struct edge){user, c->pairs[used].first_user};
+	edges[c->n_edges] = (struct edge){user, used, c->pairs[used].first_user, is_label, a->at != b->at};
 	c->pairs[used].first_user = c->n_edges++;
 }
 
@@ -220,17 +229,33 @@ static bool same_bytes(const struct hp_diff *diff, const struct hp_atom *a, cons
 	return memcmp(x, y, size) == 0;
 }
 
+/* A place inside of a function, by its address in data: where it stands says nothing of the data. */
+static bool is_label(const struct comparison *c, size_t user, const struct hp_ref *a, const struct hp_ref *b)
+{
+	const struct hp_diff *diff = c->diff;
+	const struct hp_atom *from = &diff->new_atoms->items[c->pairs[user].new_atom];
+
+	return !is_machine_code(from) && is_machine_code(&diff->old_atoms->items[a->atom]) &&
+	       is_machine_code(&diff->new_atoms->items[b->atom]) && a->at != 0 && b->at != 0;
+}
+
 static bool same_named(struct comparison *c, size_t user, const struct hp_ref *a, const struct hp_ref *b)
 {
 	const struct hp_diff *diff = c->diff;
 	const struct hp_atom *x = &diff->old_atoms->items[a->atom], *y = &diff->new_atoms->items[b->atom];
 
-	if (diff->old_of[b->atom] != a->atom || a->at != b->at)
+	if (diff->old_of[b->atom] != a->atom)
+		return false;
+	if (is_label(c, user, a, b)) {
+		add_edge(c, user, a, b, true);
+		return true;
+	}
+	if (a->at != b->at)
 		return false;
 	if (x->kind == HP_ATOM_CONSTANT && y->kind == HP_ATOM_VARIABLE)
 		return false; /* what nobody wrote to before is written to now */
 	if ((x->kind == HP_ATOM_CONSTANT && y->kind == HP_ATOM_CONSTANT) || (is_code(x) && a->at != 0))
-		add_edge(c, user, a->atom, b->atom);
+		add_edge(c, user, a, b, false);
 	return true;
 }
 
@@ -247,9 +272,10 @@ static bool same_target(struct comparison *c, size_t user, const struct hp_ref *
 	bool y_is_named = hp_atom_is_named(&diff->new_atoms->items[b->atom]);
 	if (x_is_named && y_is_named)
 		return same_named(c, user, a, b);
-	if (x_is_named != y_is_named || a->at != b->at)
+	bool label = is_label(c, user, a, b);
+	if (x_is_named != y_is_named || (a->at != b->at && !label))
 		return false;
-	add_edge(c, user, a->atom, b->atom);
+	add_edge(c, user, a, b, label);
 	return true;
 }
 
@@ -278,27 +304,60 @@ static void compare_pairs(struct comparison *c)
 			c->pairs[i].differs = true;
 }
 
-/* From every pair that differs to all that refer to it. */
-static bool spread(struct comparison *c)
+/* From the n pairs on the stack, which differ, to all that refer to them; by labels in a round of its own. */
+static void spread_from(struct comparison *c, size_t *stack, size_t n, bool by_labels)
 {
-	size_t *stack = calloc(c->n_pairs + 1, sizeof(*stack)), n = 0;
-
-	if (!stack)
-		return false;
-	for (size_t i = 0; i < c->n_pairs; i++)
-		if (c->pairs[i].differs)
-			stack[n++] = i;
 	while (n) {
 		size_t index = stack[--n];
 		for (size_t e = c->pairs[index].first_user; e != NO_PAIR; e = c->edges[e].next) {
 			struct pair *user = &c->pairs[c->edges[e].user];
-			if (user->differs)
+			if (user->differs || (c->edges[e].is_label && !by_labels))
 				continue;
 			user->differs = true;
+			user->is_moved = by_labels;
 			user->because = index;
 			stack[n++] = c->edges[e].user;
 		}
 	}
+}
+
+static size_t all_that_differ(const struct comparison *c, size_t *stack)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_pairs; i++)
+		if (c->pairs[i].differs)
+			stack[n++] = i;
+	return n;
+}
+
+/* Tables that lead elsewhere in functions that are the same: the difference is theirs. */
+static size_t all_that_lead_elsewhere(struct comparison *c, size_t *stack)
+{
+	size_t n = 0;
+
+	for (size_t e = 0; e < c->n_edges; e++) {
+		size_t user = c->edges[e].user;
+		if (!c->edges[e].stands_elsewhere || c->pairs[c->edges[e].used].differs || c->pairs[user].differs)
+			continue;
+		stack[n++] = user;
+	}
+	for (size_t i = 0; i < n; i++)
+		c->pairs[stack[i]].differs = true;
+	return n;
+}
+
+/* Functions that differ come first, then tables of labels that differ by themselves, then those whose labels only moved
+ * with their function. */
+static bool spread(struct comparison *c)
+{
+	size_t *stack = calloc(c->n_pairs + c->n_edges + 1, sizeof(*stack));
+
+	if (!stack)
+		return false;
+	spread_from(c, stack, all_that_differ(c, stack), false);
+	spread_from(c, stack, all_that_lead_elsewhere(c, stack), false);
+	spread_from(c, stack, all_that_differ(c, stack), true);
 	free(stack);
 	return true;
 }
@@ -312,6 +371,7 @@ static void keep_result(const struct comparison *c)
 		if (!pair->differs || diff->old_of[pair->new_atom] != pair->old_atom)
 			continue;
 		diff->differs[pair->new_atom] = true;
+		diff->is_moved[pair->new_atom] = pair->is_moved;
 		if (pair->because != NO_PAIR)
 			diff->because[pair->new_atom] = c->pairs[pair->because].new_atom;
 	}
@@ -362,7 +422,8 @@ int hp_diff_make(struct hp_atoms *old_atoms, struct hp_atoms *new_atoms, struct 
 	diff->new_of = no_atoms(old_atoms->count);
 	diff->because = no_atoms(new_atoms->count);
 	diff->differs = calloc(new_atoms->count + 1, sizeof(*diff->differs));
-	if (!diff->old_of || !diff->new_of || !diff->because || !diff->differs)
+	diff->is_moved = calloc(new_atoms->count + 1, sizeof(*diff->is_moved));
+	if (!diff->old_of || !diff->new_of || !diff->because || !diff->differs || !diff->is_moved)
 		hp_err_set(err, r, "no memory to compare two objects");
 	else if ((r = match_atoms(diff, err)) == 0)
 		r = compare_atoms(diff, err);
@@ -383,6 +444,7 @@ void hp_diff_free(struct hp_diff *diff)
 	free(diff->new_of);
 	free(diff->because);
 	free(diff->differs);
+	free(diff->is_moved);
 	free(diff);
 }
 

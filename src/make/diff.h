@@ -8,7 +8,8 @@
  * Atoms that are named are matched by name or scope. Pairs of atoms are compared by their bytes, and by what their
  * references mean: a named atom by being the same one, everything else by its contents. Contents may refer to
  * themselves (a jump table leads back into its function), so pairs are taken for equal until one is found that is not,
- * from which the difference spreads to whatever refers to it.
+ * from which the difference spreads to whatever refers to it. Addresses of labels are the function's affair: where it
+ * changed they moved, and that is no change of the table that holds them.
  */
 #ifndef HP_MAKE_DIFF_H
 #define HP_MAKE_DIFF_H
@@ -21,6 +22,7 @@ struct hp_diff {
 	uint32_t *new_of;  /* per old atom */
 	bool *differs;     /* per new atom that has an old one: its contents do */
 	uint32_t *because; /* per new atom that differs: another that does and that it refers to, HP_NO_ATOM: itself */
+	bool *is_moved;    /* per new atom that differs: only in where the labels stand that it holds */
 	bool is_partial;   /* the new object has not all functions: hp_diff_limit */
 };
 

@@ -132,6 +132,16 @@ static int write_changes(const struct hp_packing *p)
 	return r;
 }
 
+/* What a constant holds: a later patch finds the one it means by that. */
+static void write_contents(const struct hp_packing *p, uint32_t symbol, uint64_t contents)
+{
+	if (!contents)
+		return;
+	hp_patchwriter_note(p->writer, HP_NOTE_CONTENTS);
+	hp_patchwriter_number(p->writer, symbol, 4);
+	hp_patchwriter_number(p->writer, contents, 8);
+}
+
 static void write_bindings(const struct hp_packing *p)
 {
 	for (size_t i = 0; i < p->n_bindings; i++) {
@@ -144,21 +154,25 @@ static void write_bindings(const struct hp_packing *p)
 		hp_patchwriter_string(p->writer, b->name);
 		hp_patchwriter_string(p->writer, b->scope);
 		hp_patchwriter_number(p->writer, b->size, 8);
+		write_contents(p, b->symbol, b->contents);
 	}
 }
 
 static void write_define(const struct hp_packing *p, size_t unit, uint32_t index)
 {
 	const struct hp_atom *atom = &hp_packing_atoms(p, unit)->items[index];
+	const struct hp_contents *contents = &p->contents[unit][index];
+	unsigned flags = (atom->is_global ? 0 : HP_DEFINE_STATIC) | (contents->is_own ? HP_DEFINE_OWN : 0);
 
 	hp_patchwriter_note(p->writer, HP_NOTE_DEFINE);
 	hp_patchwriter_number(p->writer, p->places[unit][index].symbol, 4);
 	hp_patchwriter_number(p->writer, hp_packing_kind(atom), 1);
-	hp_patchwriter_number(p->writer, atom->is_global ? 0 : HP_DEFINE_STATIC, 1);
+	hp_patchwriter_number(p->writer, flags, 1);
 	hp_patchwriter_number(p->writer, unit, 4);
 	hp_patchwriter_string(p->writer, atom->name);
 	hp_patchwriter_string(p->writer, atom->scope);
 	hp_patchwriter_number(p->writer, atom->size, 8);
+	write_contents(p, p->places[unit][index].symbol, contents->hash);
 }
 
 static int write_defines(const struct hp_packing *p)

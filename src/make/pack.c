@@ -178,6 +178,7 @@ static uint32_t bind_atom(struct hp_packing *p, size_t unit, uint32_t index)
 						.name = old->name,
 						.scope = old->scope,
 						.size = old->size,
+						.contents = p->contents[unit][index].hash,
 					});
 	if (global) /* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the tree has it */
 		global->symbol = place->binding;
@@ -298,8 +299,12 @@ static int pack_units(struct hp_packing *p, const struct hp_findings *findings)
 {
 	int r = 0;
 
-	for (size_t unit = 0; unit < p->n_units && r == 0; unit++)
+	for (size_t unit = 0; unit < p->n_units && r == 0; unit++) {
 		r = place_unit(p, unit);
+		p->contents[unit] = hp_contents_read(p->units[unit].diff);
+		if (r == 0 && !p->contents[unit])
+			r = hp_packing_no_memory(p);
+	}
 	if (r == 0)
 		r = hp_packing_debug_place(p);
 	for (size_t unit = 0; unit < p->n_units && r == 0; unit++) {
@@ -320,10 +325,12 @@ static void free_packing(struct hp_packing *p)
 	for (size_t i = 0; i < p->n_units; i++) {
 		free(p->places ? p->places[i] : NULL);
 		free(p->whole ? p->whole[i] : NULL);
+		free(p->contents ? p->contents[i] : NULL);
 		free(p->debug ? p->debug[i] : NULL);
 	}
 	free(p->places);
 	free(p->whole);
+	free(p->contents);
 	free(p->debug);
 	free(p->bindings);
 	tdestroy(p->globals, free);
@@ -341,12 +348,13 @@ int hp_pack(struct hp_make_unit *units, size_t n_units, const struct hp_make_opt
 		.writer = hp_patchwriter_new(),
 		.places = calloc(n_units, sizeof(struct hp_packed_place *)),
 		.whole = calloc(n_units, sizeof(*p.whole)),
+		.contents = calloc(n_units, sizeof(struct hp_contents *)),
 		.debug = calloc(n_units, sizeof(struct hp_packed_debug *)),
 		.err = err,
 	};
 	int r = HOTPATCH_ENOMEM;
 
-	if (!p.writer || !p.places || !p.whole || !p.debug)
+	if (!p.writer || !p.places || !p.whole || !p.contents || !p.debug)
 		hp_packing_no_memory(&p);
 	else if ((r = pack_units(&p, findings)) == 0)
 		r = hp_patchwriter_finish(p.writer, ret_bytes, ret_size, err);

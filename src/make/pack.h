@@ -10,6 +10,7 @@
 #define HP_MAKE_PACK_H
 
 #include "elf/patchwriter.h"
+#include "make/contents.h"
 #include "make/select.h"
 
 /* *ret_bytes is the caller's to free. HOTPATCH_ENOMEM, HOTPATCH_EBUILD. */
@@ -32,7 +33,7 @@ struct hp_packed_binding {
 	enum hp_patch_kind kind;
 	unsigned flags;
 	const char *name, *scope;
-	uint64_t size;
+	uint64_t size, contents;
 };
 
 /* Where a debug section of a unit lies in the patch: those of one name are one, one unit's behind the other's. */
@@ -47,6 +48,7 @@ struct hp_packing {
 	const struct hp_make_options *options;
 	struct hp_patchwriter *writer;
 	struct hp_packed_place **places; /* per unit, per new atom */
+	struct hp_contents **contents;   /* per unit, per new atom */
 	struct hp_packed_debug **debug;  /* per unit, per section of the new object */
 	uint32_t **whole;                /* per unit, per section of the new object: its section in the patch */
 	void *globals, *bound;           /* trees of struct named: new global ones; bindings that are global */

@@ -79,6 +79,34 @@ static int check_variable_type(const struct check *c, const struct hp_atom *old,
 	return r == HOTPATCH_ENOMEM ? hp_err_set(c->err, r, "%s", found.text) : 0;
 }
 
+/* What lies inside of a function that changed: NULL where there is none. */
+static const struct hp_atom *changed_inside(const struct check *c, const struct hp_ref *ref, bool is_old)
+{
+	const struct hp_diff *diff = c->unit->diff;
+	const struct hp_atoms *atoms = is_old ? diff->old_atoms : diff->new_atoms;
+
+	if (ref->atom == HP_NO_ATOM || ref->at == 0 || atoms->items[ref->atom].kind != HP_ATOM_FUNCTION)
+		return NULL;
+	uint32_t function = is_old ? diff->new_of[ref->atom] : ref->atom;
+	return function != HP_NO_ATOM && hp_diff_is_changed(diff, function) ? &diff->new_atoms->items[function] : NULL;
+}
+
+/* The live value is kept, and leads into the old code, where the new code would go on with another frame. A new initial
+ * value is no way out: it stays when the patch is reverted. */
+static int check_labels(const struct check *c, const struct hp_atom *atom, bool is_old)
+{
+	for (size_t i = 0; i < atom->n_refs; i++) {
+		const struct hp_atom *function = changed_inside(c, &atom->refs[i], is_old);
+		if (function)
+			return hp_err_set(
+				c->err, HOTPATCH_EREFUSED,
+				"variable '%s' in '%s' holds a label of '%s', which changed: its live value leads into "
+				"the old code; make it const, or leave the function as it is",
+				atom->scope, c->unit->source, function->name);
+	}
+	return 0;
+}
+
 static int check_variable(const struct check *c, uint32_t index)
 {
 	const struct hp_atom *new = new_atom(c, index), *old = old_atom(c, index);
@@ -88,7 +116,11 @@ static int check_variable(const struct check *c, uint32_t index)
 	if (old->kind != HP_ATOM_VARIABLE)
 		return 0;
 	int r = check_size(c, old, new);
-	return r < 0 ? r : check_variable_type(c, old, new);
+	if (r == 0 && new->kind == HP_ATOM_VARIABLE) /* else nobody writes to the live one any more */
+		r = check_variable_type(c, old, new);
+	if (r == 0)
+		r = check_labels(c, old, true);
+	return r < 0 ? r : check_labels(c, new, false);
 }
 
 /* -- Functions ------------------------------------------------------------------------------------------------- */
@@ -316,6 +348,7 @@ static int check_atom(const struct check *c, uint32_t index)
 		return 0;
 	switch (atom->kind) {
 	case HP_ATOM_VARIABLE:
+	case HP_ATOM_CONSTANT:
 		return check_variable(c, index);
 	case HP_ATOM_IFUNC:
 		return check_ifunc(c, index);

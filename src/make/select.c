@@ -209,8 +209,22 @@ static int say_variable(const struct selection *s, const struct hp_atom *atom, s
 		atom->scope, atom->scope);
 }
 
-static int say_constant(const struct selection *s, const struct hp_atom *atom, struct hp_findings *findings)
+/* That labels moved with the code is nothing to tell; but one may have counted on the table's being a variable. */
+static int say_labels(const struct selection *s, const struct hp_atom *atom, struct hp_findings *findings)
 {
+	if (!atom->is_labels)
+		return 0;
+	return hp_findings_add(findings, HP_FOUND_CONSTANT, s->unit->source, atom->scope, s->err,
+	                       "'%s' holds labels, and is not const: the new code has a new one, with its initialiser",
+	                       atom->scope);
+}
+
+static int say_constant(const struct selection *s, uint32_t index, struct hp_findings *findings)
+{
+	const struct hp_atom *atom = atom_of(s, index);
+
+	if (atom->is_labels || s->unit->diff->is_moved[index])
+		return say_labels(s, atom, findings);
 	if (!atom->is_global)
 		return hp_findings_add(
 			findings, HP_FOUND_CONSTANT, s->unit->source, atom->scope, s->err,
@@ -253,7 +267,7 @@ static int say_one(const struct selection *s, uint32_t index, struct hp_findings
 	if (atom->kind == HP_ATOM_FUNCTION)
 		return say_changed(s, index, findings);
 	if (atom->kind == HP_ATOM_CONSTANT)
-		return say_constant(s, atom, findings);
+		return say_constant(s, index, findings);
 	return atom->kind == HP_ATOM_VARIABLE ? say_variable(s, atom, findings) : 0;
 }
 

@@ -346,6 +346,7 @@ static void fill_notes(const struct hp_link *link, struct hp_notes *notes)
 			.flags = define->flags,
 			.address = address_of(link, define->symbol),
 			.size = define->size,
+			.contents = define->contents,
 			.name = define->name,
 			.unit = unit_of(link, define->unit),
 			.source = define->unit == HP_NO_UNIT ? "" : link->file->units[define->unit].source,

@@ -146,14 +146,17 @@ static bool is_same_scope(const struct hp_patchfile *file, uint32_t unit, const 
 	       strcmp(define->source, u->source) == 0 && strcmp(define->scope, scope) == 0;
 }
 
-/* The latest definition of it, so that a patch that was reverted and applied again is not meant. */
+/* The latest definition of it, so that a patch that was reverted and applied again is not meant; of those that hold
+ * this, or of all (NULL). */
 static const struct hp_note_define *find_define(const struct resolver *r, uint32_t unit, const char *scope,
-                                                const char *name)
+                                                const char *name, const uint64_t *contents)
 {
 	for (size_t i = r->view->patches.n; i-- > 0;) {
 		const struct hp_notes *notes = r->view->notes[i];
 		for (size_t k = 0; notes && k < notes->n_defines; k++) {
 			const struct hp_note_define *define = &notes->defines[k];
+			if (contents && define->contents != *contents)
+				continue;
 			if (unit == HP_NO_UNIT ? !(define->flags & HP_DEFINE_STATIC) && strcmp(define->name, name) == 0
 			                       : is_same_scope(r->file, unit, scope, define))
 				return define;
@@ -162,10 +165,8 @@ static const struct hp_note_define *find_define(const struct resolver *r, uint32
 	return NULL;
 }
 
-static bool take_earlier(struct resolver *r, size_t i)
+static bool take_define(struct resolver *r, size_t i, const struct hp_note_define *define)
 {
-	const struct hp_patch_binding *binding = &r->file->bindings[i];
-	const struct hp_note_define *define = find_define(r, binding->unit, binding->scope, binding->name);
 	struct hp_resolved *to = resolved_of(r, i);
 
 	if (!define)
@@ -176,14 +177,31 @@ static bool take_earlier(struct resolver *r, size_t i)
 	return true;
 }
 
+static bool take_earlier(struct resolver *r, size_t i)
+{
+	const struct hp_patch_binding *binding = &r->file->bindings[i];
+
+	return take_define(r, i, find_define(r, binding->unit, binding->scope, binding->name, NULL));
+}
+
+/* The patch was made from sources in which the constant holds this: where an earlier patch changed it to just that, its
+ * is meant, and not the program's. */
+static bool take_constant(struct resolver *r, size_t i)
+{
+	const struct hp_patch_binding *binding = &r->file->bindings[i];
+
+	return binding->contents &&
+	       take_define(r, i, find_define(r, binding->unit, binding->scope, binding->name, &binding->contents));
+}
+
 /* A variable that is new in this patch, and in an earlier one of the same unit that is in force: there is one, the live
- * one. */
+ * one. So it is of a constant that holds the same in both; one that changed again is another. */
 static int share_variable(struct resolver *r, const struct hp_patch_define *define)
 {
-	if (define->kind != HP_PATCH_VARIABLE)
+	if (define->kind != HP_PATCH_VARIABLE || define->flags & HP_DEFINE_OWN)
 		return 0;
 	uint32_t unit = define->flags & HP_DEFINE_STATIC ? define->unit : HP_NO_UNIT;
-	const struct hp_note_define *earlier = find_define(r, unit, define->scope, define->name);
+	const struct hp_note_define *earlier = find_define(r, unit, define->scope, define->name, &define->contents);
 	if (!earlier || earlier->kind != HP_PATCH_VARIABLE)
 		return 0;
 	if (earlier->size != define->size)
@@ -346,13 +364,20 @@ static int ask(struct resolver *r)
 	return code;
 }
 
+static int resolve_one(struct resolver *r, size_t i)
+{
+	if (take_constant(r, i))
+		return 0;
+	return r->file->bindings[i].unit == HP_NO_UNIT ? resolve_global(r, i) : resolve_in_unit(r, i);
+}
+
 static int resolve_all(struct resolver *r)
 {
 	int code = 0;
 
 	for (size_t i = 0; i < r->file->n_bindings && code == 0; i++)
 		if (!is_table(&r->file->bindings[i]))
-			code = r->file->bindings[i].unit == HP_NO_UNIT ? resolve_global(r, i) : resolve_in_unit(r, i);
+			code = resolve_one(r, i);
 	if (code == 0)
 		code = ask(r);
 	for (size_t i = 0; i < r->file->n_bindings && code == 0; i++)

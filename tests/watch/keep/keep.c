@@ -5,6 +5,7 @@ static volatile int made; /* so that no compiler runs the constructor itself */
 static int table[4] = {1, 2, 3, 4};
 static struct box box = {2, 3};
 static const char *const saying = "old";
+static const int primes[] = {2, 3, 5, 7};
 
 __attribute__((constructor)) static void construct(void)
 {
@@ -44,4 +45,9 @@ int size(int n)
 int motto(int n)
 {
 	return saying[n] * 3 / 3;
+}
+
+int prime(int n)
+{
+	return primes[n] * 3 / 3;
 }

@@ -74,6 +74,7 @@ static int answer(const char *name, int n)
 	       : strcmp(name, "sum") == 0   ? sum(n)
 	       : strcmp(name, "size") == 0  ? size(n)
 	       : strcmp(name, "motto") == 0 ? motto(n)
+	       : strcmp(name, "prime") == 0 ? prime(n)
 	                                    : -1;
 }
 
