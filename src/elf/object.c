@@ -295,9 +295,15 @@ out:
 	return r;
 }
 
+struct hp_object *hp_object_share(struct hp_object *object)
+{
+	object->n_more++;
+	return object;
+}
+
 void hp_object_free(struct hp_object *object)
 {
-	if (!object)
+	if (!object || (object->n_more && object->n_more--))
 		return;
 	free(object->sections);
 	free(object->symbols);

@@ -51,12 +51,16 @@ struct hp_object {
 	struct hp_object_symbol *symbols;
 	struct hp_object_relocation *relocs;
 	size_t n_sections, n_symbols, n_relocs;
-	uint8_t *bytes; /* of the sections */
-	char *strings;  /* of sections and symbols */
+	uint8_t *bytes;  /* of the sections */
+	char *strings;   /* of sections and symbols */
+	unsigned n_more; /* who has it beside the one that read it */
 };
 
 /* HOTPATCH_ENOFILE, HOTPATCH_ENOTELF with the reason. */
 int hp_object_read(const char *path, struct hp_object **ret_object, struct hp_err *err) HP_MUST_CHECK;
+
+/* Somebody else has it too, and frees it. */
+struct hp_object *hp_object_share(struct hp_object *object);
 
 /* NULL is fine. */
 void hp_object_free(struct hp_object *object);

@@ -527,9 +527,15 @@ int hp_atoms_read(const char *path, struct hp_atoms **ret_atoms, struct hp_err *
 	return r;
 }
 
+struct hp_atoms *hp_atoms_share(struct hp_atoms *atoms)
+{
+	atoms->n_more++;
+	return atoms;
+}
+
 void hp_atoms_free(struct hp_atoms *atoms)
 {
-	if (!atoms)
+	if (!atoms || (atoms->n_more && atoms->n_more--))
 		return;
 	for (size_t i = 0; i < atoms->count; i++) {
 		free(atoms->items[i].refs);
@@ -591,9 +597,10 @@ struct hp_atom_text hp_atom_describe(const struct hp_atoms *atoms, const struct 
 
 size_t hp_atoms_functions_in(const struct hp_atoms *atoms, uint32_t section)
 {
+	const struct hp_atom *atom = find_atom(atoms, section, UINT64_MAX);
 	size_t count = 0;
 
-	for (size_t i = 0; i < atoms->count; i++)
-		count += atoms->items[i].section == section && atoms->items[i].kind <= HP_ATOM_PART;
+	for (; atom && atom >= atoms->items && atom->section == section; atom--)
+		count += atom->kind <= HP_ATOM_PART;
 	return count;
 }

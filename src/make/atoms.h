@@ -66,10 +66,15 @@ struct hp_atoms {
 	uint32_t *of_symbol; /* per symbol of the object, HP_NO_ATOM */
 	uint32_t eh_frame;   /* index of that section, 0 */
 	const char *unit;    /* STT_FILE */
+	unsigned n_more;     /* who has it beside the one that read it */
 };
 
 /* Reads the object at path. HOTPATCH_ENOTELF, HOTPATCH_ENOMEM, HOTPATCH_EREFUSED (link-time optimised). */
 int hp_atoms_read(const char *path, struct hp_atoms **ret_atoms, struct hp_err *err) HP_MUST_CHECK;
+
+/* Somebody else has them too, and frees them. They are the same for all: nothing is written to them once they are read.
+ */
+struct hp_atoms *hp_atoms_share(struct hp_atoms *atoms);
 
 /* NULL is fine. */
 void hp_atoms_free(struct hp_atoms *atoms);

@@ -97,7 +97,7 @@ static int pack_one(struct selection *s, uint32_t index)
 	return 0;
 }
 
-/* With an atom of a section that is packed as it is go all others of it. */
+/* With an atom of a section that is packed as it is go all others of it, which stand beside it. */
 static int pack(struct selection *s, uint32_t index)
 {
 	const struct hp_atoms *atoms = s->unit->diff->new_atoms;
@@ -106,10 +106,13 @@ static int pack(struct selection *s, uint32_t index)
 
 	if (!is_whole(atoms, atom))
 		return pack_one(s, index);
+	if (s->unit->whole[atom->section])
+		return 0;
 	s->unit->whole[atom->section] = true;
-	for (uint32_t i = 0; i < atoms->count && r == 0; i++)
-		if (atoms->items[i].section == atom->section)
-			r = pack_one(s, i);
+	while (index && atoms->items[index - 1].section == atom->section)
+		index--;
+	for (; index < atoms->count && atoms->items[index].section == atom->section && r == 0; index++)
+		r = pack_one(s, index);
 	return r;
 }
 

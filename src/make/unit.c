@@ -30,15 +30,12 @@ static int check_sections(const struct hp_atoms *atoms, struct hp_err *err)
 	return 0;
 }
 
-static int compare(const char *old_path, const char *new_path, struct hp_diff **ret_diff, struct hp_err *err)
+/* Takes both, also on failure. */
+static int compare(struct hp_atoms *old_atoms, struct hp_atoms *new_atoms, struct hp_diff **ret_diff,
+                   struct hp_err *err)
 {
-	struct hp_atoms *old_atoms = NULL, *new_atoms = NULL;
-	int r = hp_atoms_read(old_path, &old_atoms, err);
+	int r = check_sections(old_atoms, err);
 
-	if (r == 0)
-		r = hp_atoms_read(new_path, &new_atoms, err);
-	if (r == 0)
-		r = check_sections(old_atoms, err);
 	if (r == 0)
 		r = check_sections(new_atoms, err);
 	if (r == 0)
@@ -48,20 +45,34 @@ static int compare(const char *old_path, const char *new_path, struct hp_diff **
 	return r;
 }
 
+static int read_both(const char *old_path, const char *new_path, struct hp_atoms **ret_old, struct hp_atoms **ret_new,
+                     struct hp_err *err)
+{
+	int r = hp_atoms_read(old_path, ret_old, err);
+
+	if (r < 0 || (r = hp_atoms_read(new_path, ret_new, err)) == 0)
+		return r;
+	hp_atoms_free(*ret_old);
+	return r;
+}
+
 int hp_unit_of_objects(const char *old_path, const char *new_path, struct hp_make_unit *ret_unit, struct hp_err *err)
 {
 	struct hp_make_unit unit = {.source = strdup(new_path),
 	                            .folder = strdup(""),
 	                            .command = strdup(""),
 	                            .keep_debug = true};
-	int r = HOTPATCH_ENOMEM;
+	struct hp_atoms *old_atoms, *new_atoms;
+	int r = unit.source && unit.folder && unit.command ? 0 : no_memory(new_path, err);
 
-	if (!unit.source || !unit.folder || !unit.command)
-		no_memory(new_path, err);
-	else if ((r = compare(old_path, new_path, &unit.diff, err)) == 0)
-		*ret_unit = unit;
-	if (r)
+	if (r == 0)
+		r = read_both(old_path, new_path, &old_atoms, &new_atoms, err);
+	if (r == 0)
+		r = compare(old_atoms, new_atoms, &unit.diff, err);
+	if (r < 0)
 		hp_unit_free(&unit);
+	else
+		*ret_unit = unit;
 	return r;
 }
 
@@ -126,11 +137,6 @@ static int finish(const struct hp_compile *compile, struct job *jobs, size_t n, 
 	return r;
 }
 
-static int read_plain(const char *path, struct hp_make_unit *unit, struct hp_err *err)
-{
-	return hp_object_read(path, &unit->plain, err);
-}
-
 static int describe(const struct hp_compile *compile, struct hp_make_unit *unit, struct hp_err *err)
 {
 	unit->source = strdup(compile->source);
@@ -140,21 +146,35 @@ static int describe(const struct hp_compile *compile, struct hp_make_unit *unit,
 	return unit->source && unit->folder && unit->command ? 0 : no_memory(compile->source, err);
 }
 
-int hp_unit_of_compiled(const struct hp_compile *compile, const char *plain_path, const char *old_path,
-                        const char *new_path, struct hp_make_unit *ret_unit, struct hp_err *err)
+int hp_unit_of_atoms(const struct hp_compile *compile, struct hp_object *plain, struct hp_atoms *old_atoms,
+                     struct hp_atoms *new_atoms, struct hp_make_unit *ret_unit, struct hp_err *err)
 {
-	struct hp_make_unit unit = {0};
-	int r = describe(compile, &unit, err);
+	struct hp_make_unit unit = {.plain = plain};
+	int r = compare(old_atoms, new_atoms, &unit.diff, err);
 
 	if (r == 0)
-		r = compare(old_path, new_path, &unit.diff, err);
-	if (r == 0)
-		r = read_plain(plain_path, &unit, err);
+		r = describe(compile, &unit, err);
 	if (r < 0)
 		hp_unit_free(&unit);
 	else
 		*ret_unit = unit;
 	return r;
+}
+
+static int read_compiled(const struct hp_compile *compile, const char *plain_path, const char *old_path,
+                         const char *new_path, struct hp_make_unit *ret_unit, struct hp_err *err)
+{
+	struct hp_atoms *old_atoms, *new_atoms;
+	struct hp_object *plain;
+	int r = hp_object_read(plain_path, &plain, err);
+
+	if (r < 0)
+		return r;
+	if ((r = read_both(old_path, new_path, &old_atoms, &new_atoms, err)) < 0) {
+		hp_object_free(plain);
+		return r;
+	}
+	return hp_unit_of_atoms(compile, plain, old_atoms, new_atoms, ret_unit, err);
 }
 
 int hp_unit_compile(const struct hp_compile *compile, const struct hp_workspace *workspace, size_t number,
@@ -171,7 +191,7 @@ int hp_unit_compile(const struct hp_compile *compile, const struct hp_workspace 
 		r = start(compile, workspace, number, &jobs[i], err);
 	r = finish(compile, jobs, 3, r, err);
 	if (r == 0)
-		r = hp_unit_of_compiled(compile, jobs[2].output, jobs[1].output, jobs[0].output, ret_unit, err);
+		r = read_compiled(compile, jobs[2].output, jobs[1].output, jobs[0].output, ret_unit, err);
 	for (size_t i = 0; i < 3; i++) {
 		if (jobs[i].output)
 			unlink(jobs[i].output);

@@ -19,9 +19,10 @@ int hp_unit_compile(const struct hp_compile *compile, const struct hp_workspace 
                     const char *old_view, const char *new_view, struct hp_make_unit *ret_unit,
                     struct hp_err *err) HP_MUST_CHECK;
 
-/* The same of what was compiled already: old and new in sections, plain as recorded. */
-int hp_unit_of_compiled(const struct hp_compile *compile, const char *plain_path, const char *old_path,
-                        const char *new_path, struct hp_make_unit *ret_unit, struct hp_err *err) HP_MUST_CHECK;
+/* The same of what was compiled and read already: old and new in sections, plain as recorded, or NULL: the old object
+ * is that. Takes all three, also on failure. */
+int hp_unit_of_atoms(const struct hp_compile *compile, struct hp_object *plain, struct hp_atoms *old_atoms,
+                     struct hp_atoms *new_atoms, struct hp_make_unit *ret_unit, struct hp_err *err) HP_MUST_CHECK;
 
 /* Of two objects, which have to be in sections. */
 int hp_unit_of_objects(const char *old_path, const char *new_path, struct hp_make_unit *ret_unit,

@@ -277,7 +277,8 @@ static size_t skip_group(struct scan *s, bool is_looked_at)
 			s->r.bodies->why = "its brackets do not match";
 			return s->r.at;
 		case OPEN:
-			s->has_call |= before == NAME ? !is_keyword(s, &word) : before == CLOSE;
+			if (!s->has_call) /* asking is dear */
+				s->has_call = before == NAME ? !is_keyword(s, &word) : before == CLOSE;
 			depth++;
 			break;
 		case CLOSE:

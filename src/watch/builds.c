@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "watch/clock.h"
+
 enum { NEW, OLD, PLAIN, RULE, TEXT, PART };
 
 static int no_memory(const struct hp_source *unit, struct hp_err *err)
@@ -159,6 +161,7 @@ static void reduce(struct hp_builds *builds, struct hp_source *unit, const char 
 static void take_text(struct hp_builds *builds, struct hp_source *unit, const struct hp_job *job)
 {
 	struct hp_err ignored;
+	double began = hp_clock_ms();
 	char *text = NULL;
 	size_t size;
 
@@ -170,6 +173,7 @@ static void take_text(struct hp_builds *builds, struct hp_source *unit, const st
 		hp_part_keep_text(&unit->part, unit->is_failed ? NULL : unit->compile);
 	else if (unit->part.is_wanted && unit->is_made)
 		reduce(builds, unit, job->output);
+	unit->part.compare_ms = hp_clock_ms() - began;
 	if (!hp_jobs_has(builds->jobs, unit, PART))
 		unlink(job->output);
 }
@@ -272,14 +276,12 @@ static void take_object(struct hp_source *unit, const char *path)
 		unit->is_failed = true;
 		return;
 	}
-	if (unit->object && unit->object != unit->applied) {
-		unlink(unit->object);
-		free(unit->object);
-	}
+	if (unit->object != unit->applied)
+		hp_unit_remove_object(unit, &unit->object);
 	hp_unit_forget_made(unit);
 	unit->is_part = false;
 	if (!unit->part.is_applied)
-		hp_part_drop_object(&unit->part);
+		hp_unit_remove_part(unit);
 	unit->object = object;
 	unit->is_fresh = true; /* NOLINT(-Wanalyzer-malloc-leak): the unit has it */
 }

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "types/array.h"
 
@@ -225,15 +224,6 @@ char *hp_part_reduce(struct hp_part *part, const struct hp_diff *diff, size_t *r
 	return text;
 }
 
-void hp_part_drop_object(struct hp_part *part)
-{
-	if (part->object)
-		unlink(part->object);
-	free(part->object);
-	part->object = NULL;
-	part->is_applied = false;
-}
-
 void hp_part_free(struct hp_part *part)
 {
 	hp_bodies_free(&part->last);
@@ -241,6 +231,6 @@ void hp_part_free(struct hp_part *part)
 	for (size_t i = 0; i < part->n_edits; i++)
 		free(part->edits[i]);
 	free(part->edits);
-	hp_part_drop_object(part);
+	free(part->object);
 	*part = (struct hp_part){0};
 }

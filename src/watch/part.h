@@ -23,12 +23,13 @@ struct hp_part {
 	bool has_now;
 	char **edits; /* functions that were changed since the start, and maybe changed back */
 	size_t n_edits;
-	char *object;    /* of the edits alone; NULL: none */
-	bool is_wanted;  /* when the text is there */
-	bool is_applied; /* and the whole has not come yet */
-	const char *why; /* the whole alone was compiled; NULL: no reason is known */
-	double text_ms, ms;
-	double saved_at; /* of what is applied */
+	char *object;       /* of the edits alone; NULL: none */
+	bool is_wanted;     /* when the text is there */
+	bool is_applied;    /* and the whole has not come yet */
+	const char *why;    /* the whole alone was compiled; NULL: no reason is known */
+	double text_ms, ms; /* of the compiler */
+	double compare_ms;  /* to compare the texts, and to reduce one */
+	double saved_at;    /* of what is applied */
 };
 
 /* Why a unit that is compiled so is always compiled whole; NULL. */
@@ -47,7 +48,6 @@ bool hp_part_has_edit(const struct hp_part *part, const char *name);
 void hp_part_keep_text(struct hp_part *part, const struct hp_compile *compile);
 void hp_part_forget_text(struct hp_part *part);
 
-void hp_part_drop_object(struct hp_part *part);
 void hp_part_free(struct hp_part *part);
 
 /* The command for a preprocessed file in place of the source. Allocated, with words of its own alone at free. NULL

@@ -3,14 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "elf/patchwriter.h"
 #include "make/pack.h"
 #include "make/rules.h"
 #include "remote/link.h"
 #include "types/array.h"
+#include "watch/clock.h"
 
 enum { DRAIN_MS = 1 };
 
@@ -29,14 +28,6 @@ struct run {
 static int no_memory(const struct run *run)
 {
 	return hp_err_set(run->err, HOTPATCH_ENOMEM, "no memory for another generation");
-}
-
-static double now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
 }
 
 /* -- Names ----------------------------------------------------------------------------------------------------- */
@@ -129,13 +120,33 @@ static bool is_meant(const struct hp_source *unit, const struct hp_finding *find
 	       hp_part_has_edit(&unit->part, finding->name) == (kind == STEP_EDITS);
 }
 
-static int step_between(struct run *run, const struct hp_source *unit, const char *before, const char *now,
+/* Objects of one unit compared; plain is NULL for what is only told. */
+static int compare_objects(const struct run *run, struct hp_source *unit, const char *plain_path, const char *old_path,
+                           const char *new_path, struct hp_make_unit *ret_made)
+{
+	struct hp_atoms *old_atoms = NULL, *new_atoms = NULL;
+	struct hp_object *plain = NULL;
+	int r = plain_path ? hp_objects_plain(&unit->read, plain_path, &plain, run->err) : 0;
+
+	if (r == 0)
+		r = hp_objects_atoms(&unit->read, old_path, &old_atoms, run->err);
+	if (r == 0)
+		r = hp_objects_atoms(&unit->read, new_path, &new_atoms, run->err);
+	if (r == 0)
+		return hp_unit_of_atoms(unit->base, plain, old_atoms, new_atoms, ret_made, run->err);
+	hp_object_free(plain);
+	hp_atoms_free(old_atoms);
+	hp_atoms_free(new_atoms);
+	return r;
+}
+
+static int step_between(struct run *run, struct hp_source *unit, const char *before, const char *now,
                         enum step_kind kind)
 {
 	const struct hp_make_options none = {.name = "step"};
 	struct hp_findings findings = {0};
-	struct hp_make_unit made;
-	int r = hp_unit_of_objects(before, now, &made, run->err);
+	struct hp_make_unit made = {0};
+	int r = compare_objects(run, unit, NULL, before, now, &made);
 
 	if (r < 0)
 		return r;
@@ -152,7 +163,7 @@ static int step_between(struct run *run, const struct hp_source *unit, const cha
 
 /* The whole against the part that was applied before it: the functions of the part are compared with it, and all others
  * are to be as they were at the start. */
-static int step_from_part(struct run *run, const struct hp_source *unit)
+static int step_from_part(struct run *run, struct hp_source *unit)
 {
 	int r = step_between(run, unit, unit->part.object, unit->object, STEP_EDITS);
 
@@ -163,7 +174,7 @@ static int step_from_part(struct run *run, const struct hp_source *unit)
 }
 
 /* What differs from the generation before, by name. */
-static int step_unit(struct run *run, const struct hp_source *unit)
+static int step_unit(struct run *run, struct hp_source *unit)
 {
 	const char *before = unit->applied ? unit->applied : unit->old;
 	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the names have it */
@@ -196,7 +207,7 @@ static int compare_unit(struct run *run, struct hp_source *unit)
 {
 	if (unit->is_made)
 		return 0;
-	int r = hp_unit_of_compiled(unit->base, unit->plain, unit->old, hp_unit_object(unit), &unit->made, run->err);
+	int r = compare_objects(run, unit, unit->plain, unit->old, hp_unit_object(unit), &unit->made);
 	unit->is_made = r == 0;
 	if (r == 0)
 		r = step_limit(run, unit, &unit->made, unit->is_part ? STEP_PART : STEP_ALL);
@@ -335,16 +346,16 @@ static int link_file(struct run *run, const struct hp_patchfile *file)
 	                                  .aside = true};
 	struct hp_remote_result result = {0};
 	struct hp_link *link = NULL;
-	double began = now_ms();
+	double began = hp_clock_ms();
 	int r = hp_link_prepare(run->watched->remote, file, &options, &link, &result, run->err);
 
-	run->reload->prepare_ms = now_ms() - began;
+	run->reload->prepare_ms = hp_clock_ms() - began;
 	hp_remote_result_free(&result);
 	if (r == 0 && !run->options->patience.is_strict && is_stuck(run, file))
 		hp_link_set_mode(link, HOTPATCH_DRAIN, DRAIN_MS);
 	if (r == 0)
 		r = commit(run, link);
-	run->reload->commit_ms = now_ms() - began - run->reload->prepare_ms;
+	run->reload->commit_ms = hp_clock_ms() - began - run->reload->prepare_ms;
 	if (r == 0) {
 		keep_lines(run, link);
 		r = tell_kept(run, file);
@@ -365,7 +376,7 @@ static void tidy(struct run *run, const uint8_t *bytes, size_t size)
 
 static int apply(struct run *run, const struct hp_make_options *options)
 {
-	double began = now_ms();
+	double began = hp_clock_ms();
 	struct hp_patchfile *file = NULL;
 	uint8_t *bytes = NULL;
 	size_t size;
@@ -373,7 +384,7 @@ static int apply(struct run *run, const struct hp_make_options *options)
 
 	if (r == 0)
 		r = hp_patchfile_parse(bytes, size, options->name, &file, run->err);
-	run->reload->pack_ms = now_ms() - began;
+	run->reload->pack_ms = hp_clock_ms() - began;
 	if (r == 0)
 		r = link_file(run, file);
 	if (r == 0)
@@ -386,12 +397,12 @@ static int apply(struct run *run, const struct hp_make_options *options)
 
 static int go_back(struct run *run)
 {
-	double began = now_ms();
+	double began = hp_clock_ms();
 	int r = hp_generations_use(run->watched->remote, &run->generations, 0, &run->options->patience,
 	                           &run->reload->result, run->err);
 
 	run->reload->kind = HP_RELOAD_ORIGINAL;
-	run->reload->commit_ms = now_ms() - began;
+	run->reload->commit_ms = hp_clock_ms() - began;
 	return r;
 }
 
@@ -428,12 +439,12 @@ static int carry_out(struct run *run)
 		.replaces = &replaced,
 		.n_replaces = replaced != NULL,
 	};
-	double began = now_ms();
+	double began = hp_clock_ms();
 	int r = choose(run, &options);
 
 	run->reload->number = run->generations.last + 1;
 	snprintf(name, sizeof(name), "watch.%u", run->reload->number);
-	run->reload->compare_ms += now_ms() - began;
+	run->reload->compare_ms += hp_clock_ms() - began;
 	if (r == 0 && is_elsewhere(run))
 		r = tell_whole(run);
 	if (r < 0)
@@ -457,12 +468,10 @@ static void settle(struct hp_units *units)
 		unit->part.is_applied = unit->is_part;
 		if (unit->is_part)
 			continue;
-		hp_part_drop_object(&unit->part);
+		hp_unit_remove_part(unit);
 		if (!unit->object || unit->applied == unit->object)
 			continue;
-		if (unit->applied)
-			unlink(unit->applied);
-		free(unit->applied);
+		hp_unit_remove_object(unit, &unit->applied);
 		unit->applied = unit->object;
 	}
 }
@@ -481,6 +490,17 @@ static void know_large(const struct run *run)
 	}
 }
 
+/* What was compared before there were objects. */
+static double compare_texts_ms(const struct hp_units *units)
+{
+	double ms = 0;
+
+	for (size_t i = 0; i < units->n; i++)
+		if (units->v[i]->is_fresh && units->v[i]->is_part)
+			ms += units->v[i]->part.compare_ms;
+	return ms;
+}
+
 void hp_reload_run(struct hp_units *units, struct hp_watched *watched, const struct hp_reload_options *options,
                    struct hp_reload *ret_reload)
 {
@@ -492,10 +512,10 @@ void hp_reload_run(struct hp_units *units, struct hp_watched *watched, const str
 		.err = &ret_reload->err,
 	};
 	*ret_reload = (struct hp_reload){.kind = HP_RELOAD_NOTHING};
-	double began = now_ms();
+	double began = hp_clock_ms();
 	int r = take_step(&run);
 
-	ret_reload->compare_ms = now_ms() - began;
+	ret_reload->compare_ms = hp_clock_ms() - began + compare_texts_ms(units);
 	if (r == 0)
 		r = hp_watched_connect(watched, run.err);
 	if (r == 0)

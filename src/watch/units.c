@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "types/array.h"
 #include "watch/includes.h"
@@ -157,12 +156,26 @@ const char *hp_unit_object(const struct hp_source *unit)
 	return unit->is_part ? unit->part.object : unit->object;
 }
 
+void hp_unit_remove_object(struct hp_source *unit, char **path)
+{
+	if (*path)
+		hp_objects_remove(&unit->read, *path);
+	free(*path);
+	*path = NULL;
+}
+
+void hp_unit_remove_part(struct hp_source *unit)
+{
+	hp_unit_remove_object(unit, &unit->part.object);
+	unit->part.is_applied = false;
+}
+
 void hp_unit_drop_part(struct hp_source *unit)
 {
 	if (!unit->is_part)
 		return;
 	hp_unit_forget_made(unit);
-	hp_part_drop_object(&unit->part);
+	hp_unit_remove_part(unit);
 	unit->is_part = false;
 	unit->is_fresh = unit->object && unit->object != unit->applied;
 }
@@ -177,6 +190,7 @@ static void free_unit(struct hp_source *unit)
 		free(unit->applied);
 	free(unit->object);
 	hp_part_free(&unit->part);
+	hp_objects_free(&unit->read);
 	free(unit->said);
 	free(unit);
 }

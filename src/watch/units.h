@@ -21,6 +21,7 @@
 
 #include "make/compdb.h"
 #include "make/unit.h"
+#include "watch/objects.h"
 #include "watch/part.h"
 #include "watch/texts.h"
 
@@ -54,6 +55,7 @@ struct hp_source {
 	char *said;                           /* by the compiler, of the last attempt */
 	double ms;                            /* it took */
 	struct hp_part part;
+	struct hp_objects read;   /* of all these */
 	bool is_part;             /* what is fresh, or was made last, is the part, not the object */
 	struct hp_make_unit made; /* base and object, or part, compared */
 	bool is_made;
@@ -100,6 +102,12 @@ int hp_unit_takes_rule(struct hp_units *units, struct hp_source *unit, char *rul
 
 /* What the program is to have of it: its object or its part; NULL: nothing was compiled. */
 const char *hp_unit_object(const struct hp_source *unit);
+
+/* The object at path is not needed any more; *path is NULL then, and may have been. */
+void hp_unit_remove_object(struct hp_source *unit, char **path);
+
+/* The same of the part's. It is not applied any more, or never was. */
+void hp_unit_remove_part(struct hp_source *unit);
 
 /* The part is not to be, and was not: the object is what it was. */
 void hp_unit_drop_part(struct hp_source *unit);

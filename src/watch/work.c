@@ -3,8 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "watch/clock.h"
 
 enum {
 	SETTLE_MS = 20,        /* after a file was closed */
@@ -15,14 +16,6 @@ enum {
 	SPIN_AFTER_MS = 150,
 	SPIN_MS = 100,
 };
-
-static double now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
 
 void hp_work_say_failure(struct hp_work *w, const struct hp_err *err)
 {
@@ -88,7 +81,7 @@ static void see(void *arg, const char *path, bool is_open)
 {
 	struct hp_work *w = arg;
 	size_t file = hp_units_file(&w->units, path);
-	double now = now_ms(), due = now + (is_open ? OPEN_MS : SETTLE_MS);
+	double now = hp_clock_ms(), due = now + (is_open ? OPEN_MS : SETTLE_MS);
 
 	if (strcmp(path, w->units.database) == 0) {
 		w->database_due = due;
@@ -177,7 +170,7 @@ static void compile_dirty(struct hp_work *w)
 		if (!unit->is_dirty)
 			continue;
 		if (!w->saved_at)
-			w->saved_at = w->first_seen ? w->first_seen : now_ms();
+			w->saved_at = w->first_seen ? w->first_seen : hp_clock_ms();
 		w->has_failed = false;
 		if (hp_builds_start(&w->builds, unit, &err) < 0)
 			hp_work_say_failure(w, &err);
@@ -187,7 +180,7 @@ static void compile_dirty(struct hp_work *w)
 /* Nobody is in the middle of a file, or has been for too long. */
 static bool is_at_rest(struct hp_work *w)
 {
-	double now = now_ms();
+	double now = hp_clock_ms();
 	bool is_open = false;
 
 	for (size_t i = 0; i < w->units.n_files && w->first_seen && now < w->first_seen + SETTLE_MOST_MS; i++) {
@@ -205,7 +198,7 @@ static void settle(struct hp_work *w)
 	struct hp_err err;
 	double due = rest_at(w);
 
-	if (!due || due > now_ms() || !is_at_rest(w))
+	if (!due || due > hp_clock_ms() || !is_at_rest(w))
 		return;
 	if (w->database_due)
 		read_database(w);
@@ -214,7 +207,7 @@ static void settle(struct hp_work *w)
 	for (size_t i = 0; i < w->units.n_files; i++)
 		if (w->units.files[i].touched)
 			compare_file(w, i);
-	w->settled_at = now_ms();
+	w->settled_at = hp_clock_ms();
 	compile_dirty(w);
 	w->first_seen = 0;
 }
@@ -292,7 +285,7 @@ static void say_failed(struct hp_work *w, const char *what)
 		return;
 	w->has_failed = true;
 	name_units(w, is_at_fault, names, sizeof(names));
-	hp_report_say(w->report, "failed", json_pack("{s:f}", "ms", now_ms() - w->saved_at),
+	hp_report_say(w->report, "failed", json_pack("{s:f}", "ms", hp_clock_ms() - w->saved_at),
 	              "%s %s; the process runs on", names, what);
 }
 
@@ -367,7 +360,7 @@ static bool reload(struct hp_work *w, struct hp_source *part)
 	struct hp_reload reload;
 
 	hp_reload_run(&w->units, w->watched, &options, &reload);
-	times.total_ms = now_ms() - w->saved_at;
+	times.total_ms = hp_clock_ms() - w->saved_at;
 	if (reload.kind == HP_RELOAD_APPLIED || reload.kind == HP_RELOAD_ORIGINAL)
 		w->generation = reload.kind == HP_RELOAD_APPLIED ? reload.number : 0;
 	bool is_passed = is_passed_over(w, part, &reload);
@@ -426,13 +419,13 @@ static void finish(struct hp_work *w)
 bool hp_work_apply(struct hp_work *w)
 {
 	if (has_failed_unit(w))
-		touch_failed(w, now_ms());
+		touch_failed(w, hp_clock_ms());
 	else if (!has_fresh_unit(w))
 		return false;
 	w->has_failed = false;
 	w->is_wanted = true;
 	if (!w->saved_at)
-		w->saved_at = w->settled_at = now_ms();
+		w->saved_at = w->settled_at = hp_clock_ms();
 	return true;
 }
 
@@ -440,7 +433,7 @@ static void spin(struct hp_work *w)
 {
 	char stage[64];
 
-	if (!w->saved_at || now_ms() - w->saved_at < SPIN_AFTER_MS)
+	if (!w->saved_at || hp_clock_ms() - w->saved_at < SPIN_AFTER_MS)
 		return;
 	snprintf(stage, sizeof(stage), "compiling, %zu to go", hp_jobs_count(w->jobs));
 	hp_report_spin(w->report, stage);
@@ -455,7 +448,7 @@ static int earlier(int a, int b)
 
 int hp_work_timeout(const struct hp_work *w)
 {
-	double rest = rest_at(w), now = now_ms();
+	double rest = rest_at(w), now = hp_clock_ms();
 	int ms = hp_saves_timeout(w->saves);
 
 	if (rest)
