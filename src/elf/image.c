@@ -246,12 +246,36 @@ const struct hp_section *hp_image_section_of_type(const struct hp_image *image, 
 	return NULL;
 }
 
+static Elf_Data *data_of(Elf_Scn *scn, uint64_t flags)
+{
+	if ((flags & SHF_COMPRESSED) && elf_compress(scn, 0, 0) < 0)
+		return NULL;
+	Elf_Data *data = elf_getdata(scn, NULL);
+	return data && data->d_buf && data->d_size ? data : NULL;
+}
+
 Elf_Data *hp_section_data(const struct hp_section *section)
 {
-	if ((section->header.sh_flags & SHF_COMPRESSED) && elf_compress(section->scn, 0, 0) < 0)
-		return NULL;
-	Elf_Data *data = elf_getdata(section->scn, NULL);
-	return data && data->d_buf && data->d_size ? data : NULL;
+	return data_of(section->scn, section->header.sh_flags);
+}
+
+bool hp_debug_strings_end(Elf *elf)
+{
+	size_t names;
+	GElf_Shdr header;
+
+	if (elf_getshdrstrndx(elf, &names) < 0)
+		return true; /* no sections */
+	for (Elf_Scn *scn = NULL; (scn = elf_nextscn(elf, scn));) {
+		const char *name = gelf_getshdr(scn, &header) ? elf_strptr(elf, names, header.sh_name) : NULL;
+		if (!name || header.sh_type == SHT_NOBITS ||
+		    (strcmp(name, ".debug_str") != 0 && strcmp(name, ".debug_line_str") != 0))
+			continue;
+		Elf_Data *data = data_of(scn, header.sh_flags);
+		if (data && ((const char *)data->d_buf)[data->d_size - 1])
+			return false;
+	}
+	return true;
 }
 
 /* A position-independent executable is ET_DYN too; the dynamic linker refuses to load it with a flag as the reason. */

@@ -65,6 +65,10 @@ int hp_image_check_library(const struct hp_image *image, struct hp_err *err) HP_
 const struct hp_section *hp_image_section(const struct hp_image *image, const char *name);
 const struct hp_section *hp_image_section_of_type(const struct hp_image *image, uint32_t type);
 
+/* Whether the tables that debug information has its strings in end with the end of one. libdw before 0.189 does not
+ * look, and would read on behind them: to be asked before dwarf_begin_elf, which of a damaged one makes nothing. */
+bool hp_debug_strings_end(Elf *elf);
+
 /* The bytes of a section, uncompressed; NULL where it has none or they cannot be read. */
 Elf_Data *hp_section_data(const struct hp_section *section);
 

@@ -349,6 +349,18 @@ static void fill_ref(struct hp_atoms *atoms, const struct hp_target *target, con
 	}
 }
 
+/* Of a reference that leads to no atom the name is told. */
+static int check_ref(const struct hp_atoms *atoms, const struct hp_ref *ref, uint32_t section,
+                     const struct hp_object_relocation *reloc, struct hp_err *err)
+{
+	if (ref->atom != HP_NO_ATOM || ref->name)
+		return 0;
+	return hp_err_set(err, HOTPATCH_EBUILD,
+	                  "cannot tell what the relocation at %#llx of section '%s' in '%s' refers to",
+	                  (unsigned long long)reloc->offset, atoms->object->sections[section].name,
+	                  atoms->object->name);
+}
+
 static struct hp_ref *append_ref(struct hp_atom *atom)
 {
 	struct hp_ref *refs = hp_array_grow(atom->refs, atom->n_refs, sizeof(*refs));
@@ -373,11 +385,9 @@ static int add_refs(struct hp_atoms *atoms, const struct hp_targets *targets, st
 			return no_memory(atoms, err);
 		ref->offset = target->reloc->offset - atom->offset;
 		fill_ref(atoms, target, target->reloc, ref);
-		if (ref->atom == HP_NO_ATOM && !ref->name)
-			return hp_err_set(err, HOTPATCH_EBUILD,
-			                  "cannot tell what the relocation at %#llx of section '%s' in '%s' refers to",
-			                  (unsigned long long)target->reloc->offset,
-			                  atoms->object->sections[target->from].name, atoms->object->name);
+		int r = check_ref(atoms, ref, target->from, target->reloc, err);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -395,7 +405,7 @@ static int note_outside(struct hp_atoms *atoms, struct hp_atom *atom, const stru
 		return no_memory(atoms, err);
 	ref->offset = HP_REF_OUTSIDE;
 	fill_ref(atoms, &target, reloc, ref);
-	return 0;
+	return check_ref(atoms, ref, atoms->eh_frame, reloc, err);
 }
 
 static int note_fde(void *arg, const struct hp_fde_record *fde, struct hp_err *err)

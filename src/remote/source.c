@@ -51,7 +51,7 @@ static const char *text_of(Dwarf_Die *die, unsigned name)
 
 static bool is_from(const struct hp_image *file, uint64_t value, const char *path)
 {
-	Dwarf *dwarf = dwarf_begin_elf(file->elf, DWARF_C_READ, NULL);
+	Dwarf *dwarf = hp_debug_strings_end(file->elf) ? dwarf_begin_elf(file->elf, DWARF_C_READ, NULL) : NULL;
 	char found[PATH_MAX] = "";
 	Dwarf_Die unit;
 

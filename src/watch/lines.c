@@ -55,6 +55,11 @@ static struct book *add_book(struct hp_lines *lines)
 	return &v[lines->n++];
 }
 
+static Dwarf *begin_dwarf(Elf *elf)
+{
+	return hp_debug_strings_end(elf) ? dwarf_begin_elf(elf, DWARF_C_READ, NULL) : NULL;
+}
+
 void hp_lines_add(struct hp_lines *lines, const uint8_t *bytes, size_t size)
 {
 	char *copy = size ? malloc(size) : NULL;
@@ -66,13 +71,13 @@ void hp_lines_add(struct hp_lines *lines, const uint8_t *bytes, size_t size)
 	}
 	book->bytes = memcpy(copy, bytes, size);
 	book->elf = elf_memory(copy, size);
-	book->dwarf = book->elf ? dwarf_begin_elf(book->elf, DWARF_C_READ, NULL) : NULL;
+	book->dwarf = book->elf ? begin_dwarf(book->elf) : NULL;
 }
 
 /* Its own, or that of its debug file. */
 static Dwarf *open_dwarf(struct book *book)
 {
-	Dwarf *dwarf = dwarf_begin_elf(book->image->elf, DWARF_C_READ, NULL);
+	Dwarf *dwarf = begin_dwarf(book->image->elf);
 	struct hp_image *other = NULL;
 	struct hp_err ignored;
 	size_t length;
@@ -84,7 +89,7 @@ static Dwarf *open_dwarf(struct book *book)
 		return NULL;
 	hp_image_close(book->image);
 	book->image = other;
-	return dwarf_begin_elf(other->elf, DWARF_C_READ, NULL);
+	return begin_dwarf(other->elf);
 }
 
 static struct book *book_of(struct hp_lines *lines, const struct hp_remote_image *image, pid_t pid)

@@ -10,6 +10,8 @@
 
 #include "make/diff.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	struct hp_atoms *old_atoms = NULL, *new_atoms = NULL;
