@@ -570,7 +570,7 @@ static void describe_string(const uint8_t *bytes, uint64_t size, char *buffer, s
 
 struct hp_atom_text hp_atom_describe(const struct hp_atoms *atoms, const struct hp_atom *atom)
 {
-	static const char *const kinds[] = {"function", "IFUNC", "part", "variable", "constant", "constant"};
+	static const char *const kinds[] = {"function", "IFUNC", "part", "variable", "constant", "constant", "mark"};
 	const uint8_t *bytes = hp_atom_bytes(atoms, atom);
 	struct hp_atom_text text;
 	char string[64] = "";
