@@ -136,7 +136,7 @@ static void patch_make(struct patch *patch, const char *cc)
 	file->n_changes = 2;
 	uint32_t calls = object_symbol(file, "calls");
 	patch->defines[0] =
-		(struct hp_patch_define){calls, HP_PATCH_VARIABLE, HP_DEFINE_STATIC, 0, "calls", "calls", 4};
+		(struct hp_patch_define){calls, HP_PATCH_VARIABLE, HP_DEFINE_STATIC, 0, "calls", "calls", 4, 0};
 	name_references(file, calls);
 	file->defines = patch->defines;
 	file->n_defines = 1;

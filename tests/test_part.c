@@ -3,7 +3,9 @@
  *
  * Functions of fixtures/linked.c stand for changed ones of two images; the parts are mapped terabytes apart, called and
  * unwound. Seen to fail: with sections left in the first part, with unwind tables not divided, with the parts not
- * joined.
+ * joined. Damaged unwind tables are refused: a table without bytes was read, relocations of the second of two tables
+ * were freed twice, and common records inside of another one were copied beyond the room for them (the fuzz target
+ * link).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -196,8 +198,107 @@ static void test_divided(void **state)
 	assert_true(n >= (int)COUNT(names));
 }
 
+/* -- Damaged ones ---------------------------------------------------------------------------------------------- */
+
+enum { INNER = 32, COMMON_SIZE = 8 + 8 * INNER, DAMAGED_SIZE = COMMON_SIZE + 24 * INNER };
+
+/* A file with one function, and what is said to be its unwind table. */
+struct damaged {
+	struct hp_patchfile file;
+	struct hp_patch_section sections[4];
+	struct hp_patch_symbol symbols[2];
+	struct hp_patch_change change;
+};
+
+static void make_damaged(struct damaged *d)
+{
+	static const uint8_t code[16];
+
+	*d = (struct damaged){
+		.sections = {{.name = ""},
+	                     {.name = ".text.f",
+	                      .type = SHT_PROGBITS,
+	                      .flags = SHF_ALLOC | SHF_EXECINSTR,
+	                      .size = sizeof(code),
+	                      .align = 1,
+	                      .bytes = code},
+	                     {.name = ".eh_frame", .type = SHT_PROGBITS, .flags = SHF_ALLOC, .align = 8}},
+		.symbols = {{.name = ""}, {.name = "f", .section = 1, .size = sizeof(code), .type = STT_FUNC}},
+		.change = {.symbol = 1, .unit = HP_NO_UNIT, .name = "f"},
+	};
+	d->file = (struct hp_patchfile){.path = (char *)"damaged",
+	                                .sections = d->sections,
+	                                .n_sections = 3,
+	                                .symbols = d->symbols,
+	                                .n_symbols = 2,
+	                                .changes = &d->change,
+	                                .n_changes = 1};
+}
+
+static void check_refused(const struct damaged *d, const char *why)
+{
+	const size_t image = 0;
+	struct hp_parts *parts;
+	struct hp_err err;
+
+	assert_int_equal(hp_parts_make(&d->file, &image, &parts, &err), HOTPATCH_ENOTELF);
+	assert_non_null(strstr(err.text, why));
+}
+
+static void test_no_bytes(void **state)
+{
+	struct damaged d;
+	(void)state;
+
+	make_damaged(&d);
+	d.sections[2].type = SHT_NOBITS;
+	d.sections[2].size = 64;
+	check_refused(&d, "cannot be read");
+}
+
+static void test_two_tables(void **state)
+{
+	struct damaged d;
+	(void)state;
+
+	make_damaged(&d);
+	d.sections[3] = d.sections[2];
+	d.sections[3].relocs = calloc(1, sizeof(*d.sections[3].relocs));
+	d.sections[3].n_relocs = 1;
+	d.sections[3].relocs[0].offset = UINT64_C(0x7070707070707070); /* overwritten where it is freed */
+	d.file.n_sections = 4;
+	check_refused(&d, "several sections");
+	assert_int_equal(d.sections[3].relocs[0].offset, UINT64_C(0x7070707070707070));
+	free(d.sections[3].relocs);
+}
+
+/* One common record with others inside of it, each of which reaches to its end; and for each of these a function. */
+static void test_records_in_another(void **state)
+{
+	uint32_t words[DAMAGED_SIZE / 4] = {COMMON_SIZE - 4, 0};
+	struct hp_patch_reloc relocs[INNER] = {0};
+	struct damaged d;
+	(void)state;
+
+	make_damaged(&d);
+	for (uint32_t i = 0; i < INNER; i++) {
+		uint32_t inner = 8 + 8 * i, at = COMMON_SIZE + 24 * i;
+		words[inner / 4] = COMMON_SIZE - inner - 4;
+		words[at / 4] = 20;
+		words[at / 4 + 1] = at + 4 - inner;
+		relocs[i] = (struct hp_patch_reloc){.offset = at + 8, .symbol = 1};
+	}
+	d.sections[2].bytes = (const uint8_t *)words;
+	d.sections[2].size = sizeof(words);
+	d.sections[2].relocs = relocs;
+	d.sections[2].n_relocs = INNER;
+	check_refused(&d, "cannot be read");
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_divided)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_divided), cmocka_unit_test(test_no_bytes),
+	                                   cmocka_unit_test(test_two_tables),
+	                                   cmocka_unit_test(test_records_in_another)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -102,10 +102,15 @@ static void recall(struct machine *m)
 		m->row = m->remembered[--m->depth];
 }
 
+/* A factored offset. Of damaged tables the product may be anything, and is no more wrong than the factor. */
+static intptr_t scaled(const struct machine *m, uint64_t value)
+{
+	return (intptr_t)(value * (uintptr_t)m->fde->data_align);
+}
+
 /* One instruction whose opcode stands in the whole byte: DWARF 5 section 7.24, table 7.29. */
 static void execute_extended(struct machine *m, struct hp_cursor *c, uint8_t opcode)
 {
-	intptr_t data = m->fde->data_align;
 	uint64_t reg;
 	switch (opcode) {
 	case 0x00: /* nop */
@@ -129,7 +134,7 @@ static void execute_extended(struct machine *m, struct hp_cursor *c, uint8_t opc
 		break;
 	case 0x05: /* offset_extended */
 		reg = hp_take_uleb(c);
-		rule_set(m, reg, RULE_OFFSET, (intptr_t)hp_take_uleb(c) * data);
+		rule_set(m, reg, RULE_OFFSET, scaled(m, hp_take_uleb(c)));
 		break;
 	case 0x06: /* restore_extended */
 		rule_restore(m, hp_take_uleb(c));
@@ -170,22 +175,22 @@ static void execute_extended(struct machine *m, struct hp_cursor *c, uint8_t opc
 		break;
 	case 0x11: /* offset_extended_sf */
 		reg = hp_take_uleb(c);
-		rule_set(m, reg, RULE_OFFSET, hp_take_sleb(c) * data);
+		rule_set(m, reg, RULE_OFFSET, scaled(m, (uint64_t)hp_take_sleb(c)));
 		break;
 	case 0x12: /* def_cfa_sf */
 		reg = hp_take_uleb(c);
-		cfa_set(m, reg, hp_take_sleb(c) * data);
+		cfa_set(m, reg, scaled(m, (uint64_t)hp_take_sleb(c)));
 		break;
 	case 0x13: /* def_cfa_offset_sf */
-		m->row.cfa_offset = hp_take_sleb(c) * data;
+		m->row.cfa_offset = scaled(m, (uint64_t)hp_take_sleb(c));
 		break;
 	case 0x14: /* val_offset */
 		reg = hp_take_uleb(c);
-		rule_set(m, reg, RULE_VALUE, (intptr_t)hp_take_uleb(c) * data);
+		rule_set(m, reg, RULE_VALUE, scaled(m, hp_take_uleb(c)));
 		break;
 	case 0x15:
 		reg = hp_take_uleb(c);
-		rule_set(m, reg, RULE_VALUE, hp_take_sleb(c) * data);
+		rule_set(m, reg, RULE_VALUE, scaled(m, (uint64_t)hp_take_sleb(c)));
 		break;
 	case 0x16:
 		reg = hp_take_uleb(c);
@@ -209,7 +214,7 @@ static void execute(struct machine *m, const uint8_t *at, const uint8_t *end)
 		if (byte >> 6 == 1)
 			advance(m, low);
 		else if (byte >> 6 == 2)
-			rule_set(m, low, RULE_OFFSET, (intptr_t)hp_take_uleb(&c) * m->fde->data_align);
+			rule_set(m, low, RULE_OFFSET, scaled(m, hp_take_uleb(&c)));
 		else if (byte >> 6 == 3)
 			rule_restore(m, low);
 		else

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/named.h"
 #include "make/command.h"
 #include "types/array.h"
 #include "watch/includes.h"
@@ -76,57 +77,28 @@ void hp_change_end(struct hp_change *change)
 
 /* -- A diff ---------------------------------------------------------------------------------------------------- */
 
-/* The name in a line "--- a/src/x.c<tab>time" without its first parts; NULL for /dev/null and what has fewer. */
-static char *name_in(const char *line, int strip)
+/* Takes what is in named. */
+static int add_files(struct hp_change *change, struct hp_named *named, struct hp_err *err)
 {
-	size_t length = strcspn(line, "\t\r\n");
-	char *name = strndup(line, length), *at = name;
-
-	if (!name || strcmp(name, "/dev/null") == 0)
-		goto none;
-	for (; strip > 0; strip--) {
-		at = strchr(at, '/');
-		if (!at)
-			goto none;
-		at += strspn(at, "/");
-	}
-	memmove(name, at, strlen(at) + 1);
-	if (*name)
-		return name;
-none:
-	free(name);
-	return NULL;
-}
-
-static int add_named(struct hp_change *change, const char *line, int strip, struct hp_err *err)
-{
-	char *name = name_in(line, strip), *path = name ? hp_path_resolve(change->root, name) : NULL;
-	bool is_inside = path && strncmp(path, change->root, strlen(change->root)) == 0;
 	int r = 0;
 
-	if (path && !is_inside)
-		r = hp_err_set(err, HOTPATCH_EBUILD, "the diff names '%s', which is not below '%s'", name,
-		               change->root);
-	free(name);
-	if (r == 0 && path && !has_file(change, path))
-		return add_file(change, path, err);
-	free(path);
+	for (size_t i = 0; i < named->n && r == 0; i++) {
+		if (has_file(change, named->v[i]))
+			continue;
+		r = add_file(change, named->v[i], err);
+		named->v[i] = NULL;
+	}
 	return r;
 }
 
 static int read_names(struct hp_change *change, const char *text, int strip, struct hp_err *err)
 {
-	int r = 0;
+	struct hp_named named;
+	int r = hp_named_read(text, change->root, strip, &named, err);
 
-	for (const char *line = text; line && *line && r == 0;) {
-		const char *next = strchr(line, '\n');
-		bool is_pair = strncmp(line, "--- ", 4) == 0 && next && strncmp(next + 1, "+++ ", 4) == 0;
-		if (is_pair)
-			r = add_named(change, line + 4, strip, err);
-		if (is_pair && r == 0)
-			r = add_named(change, next + 5, strip, err);
-		line = next ? next + 1 : NULL;
-	}
+	if (r == 0)
+		r = add_files(change, &named, err);
+	hp_named_free(&named);
 	return r;
 }
 

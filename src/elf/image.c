@@ -194,6 +194,7 @@ void hp_image_close(struct hp_image *image)
 		elf_end(image->elf);
 	if (image->fd >= 0)
 		close(image->fd);
+	hp_debug_strings_free(&image->debug_strings);
 	free(image->sections);
 	free(image->path);
 	free(image->name);
@@ -246,12 +247,57 @@ const struct hp_section *hp_image_section_of_type(const struct hp_image *image, 
 	return NULL;
 }
 
+static Elf_Data *data_of(Elf_Scn *scn, uint64_t flags)
+{
+	if ((flags & SHF_COMPRESSED) && elf_compress(scn, 0, 0) < 0)
+		return NULL;
+	Elf_Data *data = elf_getdata(scn, NULL);
+	return data && data->d_buf && data->d_size ? data : NULL;
+}
+
 Elf_Data *hp_section_data(const struct hp_section *section)
 {
-	if ((section->header.sh_flags & SHF_COMPRESSED) && elf_compress(section->scn, 0, 0) < 0)
-		return NULL;
-	Elf_Data *data = elf_getdata(section->scn, NULL);
-	return data && data->d_buf && data->d_size ? data : NULL;
+	return data_of(section->scn, section->header.sh_flags);
+}
+
+static Elf_Scn *find_named(Elf *elf, const char *wanted, GElf_Shdr *header)
+{
+	size_t names;
+
+	for (Elf_Scn *scn = NULL; elf_getshdrstrndx(elf, &names) == 0 && (scn = elf_nextscn(elf, scn));) {
+		const char *name = gelf_getshdr(scn, header) ? elf_strptr(elf, names, header->sh_name) : NULL;
+		if (name && header->sh_type != SHT_NOBITS && strcmp(name, wanted) == 0)
+			return scn;
+	}
+	return NULL;
+}
+
+int hp_debug_strings_end(Elf *elf, struct hp_debug_strings *strings, struct hp_err *err)
+{
+	static const char *const tables[] = {".debug_str", ".debug_line_str"};
+	GElf_Shdr header;
+	bool has_offsets = find_named(elf, ".debug_str_offsets", &header);
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		Elf_Scn *scn = strings->v[i] ? NULL : find_named(elf, tables[i], &header);
+		Elf_Data *data = scn ? data_of(scn, header.sh_flags) : NULL;
+		if (!data || (!has_offsets && !((const char *)data->d_buf)[data->d_size - 1]))
+			continue;
+		char *copy = strings->v[i] = malloc(data->d_size + 1);
+		if (!copy)
+			return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the strings of debug information");
+		memcpy(copy, data->d_buf, data->d_size);
+		copy[data->d_size] = '\0';
+		data->d_buf = copy;
+	}
+	return 0;
+}
+
+void hp_debug_strings_free(struct hp_debug_strings *strings)
+{
+	free(strings->v[0]);
+	free(strings->v[1]);
+	*strings = (struct hp_debug_strings){0};
 }
 
 /* A position-independent executable is ET_DYN too; the dynamic linker refuses to load it with a flag as the reason. */

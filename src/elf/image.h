@@ -32,6 +32,11 @@ struct hp_section {
 	Elf_Scn *scn;
 };
 
+/* Copies of the tables that debug information has its strings in, with a NUL behind them. */
+struct hp_debug_strings {
+	char *v[2];
+};
+
 struct hp_image {
 	char *path, *name; /* to open; to say in sentences */
 	struct hp_identity identity;
@@ -41,7 +46,8 @@ struct hp_image {
 	struct hp_section *sections;
 	size_t n_sections;
 	uint8_t build_id[HP_BUILD_ID_MAX];
-	size_t build_id_size; /* 0: it has none */
+	size_t build_id_size;                  /* 0: it has none */
+	struct hp_debug_strings debug_strings; /* for hp_debug_strings_end, freed with the image */
 };
 
 /* HOTPATCH_ENOFILE where it cannot be read, HOTPATCH_ENOTELF where it is not ELF of this machine, or damaged. */
@@ -64,6 +70,12 @@ int hp_image_check_library(const struct hp_image *image, struct hp_err *err) HP_
 /* The section called name, or of that type, with bytes in this file; NULL where there is none. */
 const struct hp_section *hp_image_section(const struct hp_image *image, const char *name);
 const struct hp_section *hp_image_section_of_type(const struct hp_image *image, uint32_t type);
+
+/* Puts copies in their place where libdw may read behind them: before 0.189 it does not look whether the last string
+ * ends, and takes the table's size for an offset in it where that comes from .debug_str_offsets. To be called before
+ * dwarf_begin_elf; the copies are freed when elf_end was called. HOTPATCH_ENOMEM. */
+int hp_debug_strings_end(Elf *elf, struct hp_debug_strings *strings, struct hp_err *err) HP_MUST_CHECK;
+void hp_debug_strings_free(struct hp_debug_strings *strings);
 
 /* The bytes of a section, uncompressed; NULL where it has none or they cannot be read. */
 Elf_Data *hp_section_data(const struct hp_section *section);

@@ -122,10 +122,8 @@ static int read_sections(struct parse *p)
 		if (r < 0)
 			return r;
 		p->object->n_sections = i + 2;
-		if (from->header.sh_type == SHT_SYMTAB) {
-			p->table = from;
+		if (from == p->table) /* the first, for which there is room; a second one is none of ours */
 			p->table_index = i + 1;
-		}
 	}
 	return 0;
 }
@@ -210,6 +208,8 @@ static int read_relocation(struct parse *p, Elf_Data *data, size_t i, const stru
 		return damaged(p, "a relocation leaves its section");
 	if (reloc->symbol >= p->object->n_symbols)
 		return damaged(p, "a relocation refers to no symbol");
+	if (reloc->addend > HP_ADDEND_MAX || reloc->addend < -HP_ADDEND_MAX)
+		return damaged(p, "a relocation refers to what is further away than memory reaches");
 	return 0;
 }
 

@@ -15,8 +15,10 @@ struct hp_object_relocation {
 	uint64_t offset;
 	uint32_t type; /* R_*, known to elf/field.h unless the section is not loaded */
 	uint32_t symbol;
-	int64_t addend;
+	int64_t addend; /* within HP_ADDEND_MAX of 0: a section's size or two can be added */
 };
+
+#define HP_ADDEND_MAX (INT64_C(1) << 62)
 
 struct hp_object_section {
 	const char *name;

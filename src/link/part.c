@@ -79,6 +79,8 @@ struct record {
 /* The record at *at, which is moved on. 1: there is one, 0: the end, -1: damaged. */
 static int next_record(const struct hp_patch_section *frames, size_t *at, struct record *ret)
 {
+	if (!frames->bytes)
+		return frames->size ? -1 : 0;
 	struct hp_cursor c = {.at = frames->bytes + *at, .end = frames->bytes + frames->size};
 
 	while (c.at < c.end) {
@@ -199,9 +201,12 @@ static void own_the_rest(struct divider *d)
 
 /* -- Dividing the unwind tables ------------------------------------------------------------------------------------ */
 
+enum { HERE = UINT32_MAX - 1 };
+
 struct frames {
 	const struct hp_patch_section *from;
-	uint32_t *moved; /* by offset / 4 of a common record: where it went, or nobody */
+	uint32_t *moved; /* by offset / 4 of a common record: where it went, here, or nobody: none begins at this offset
+	                  */
 	uint8_t *bytes;
 	struct hp_patch_reloc *relocs;
 	size_t size, n_relocs;
@@ -222,14 +227,15 @@ static size_t copy_record(struct frames *f, const struct record *record)
 	return to;
 }
 
-/* A record may be copied twice only if it is common, and then once: so the copy is no longer than the original. */
+/* A record is copied once: so the copy is no longer than the original, as long as what is said to be a common record is
+ * one of the list, and not some bytes inside of another one. */
 static bool copy_function(struct frames *f, const struct record *record)
 {
 	struct record common;
 
-	if (!find_common(f->from, record, &common))
+	if (!find_common(f->from, record, &common) || f->moved[common.at / 4] == nobody)
 		return false;
-	if (f->moved[common.at / 4] == nobody)
+	if (f->moved[common.at / 4] == HERE)
 		f->moved[common.at / 4] = (uint32_t)copy_record(f, &common);
 	size_t to = copy_record(f, record);
 	uint32_t id = (uint32_t)(to + 4 - f->moved[common.at / 4]);
@@ -243,9 +249,12 @@ static int copy_records(const struct divider *d, struct frames *f, uint32_t part
 	size_t at = 0;
 	int more;
 
-	while ((more = next_record(f->from, &at, &record)) > 0)
-		if (record.is_function && owner_of_record(d, f->from, &record) == part && !copy_function(f, &record))
+	while ((more = next_record(f->from, &at, &record)) > 0) {
+		if (!record.is_function)
+			f->moved[record.at / 4] = HERE;
+		else if (owner_of_record(d, f->from, &record) == part && !copy_function(f, &record))
 			break;
+	}
 	if (more == 0)
 		return 0;
 	return hp_err_set(d->err, HOTPATCH_ENOTELF, "'%s' is damaged: its unwind tables cannot be read", d->file->path);
@@ -260,10 +269,9 @@ static int divide_frames(struct divider *d, uint32_t part, uint32_t section)
 
 	f.moved = malloc(words * sizeof(*f.moved));
 	f.bytes = d->parts->frames[part] = malloc(f.from->size + 1);
-	f.relocs = calloc(f.from->n_relocs + 1, sizeof(*f.relocs));
+	f.relocs = d->parts->frame_relocs[part] = calloc(f.from->n_relocs + 1, sizeof(*f.relocs));
 	if (!f.moved || !f.bytes || !f.relocs) {
 		free(f.moved);
-		free(f.relocs);
 		return no_memory(d);
 	}
 	memset(f.moved, 0xff, words * sizeof(*f.moved)); /* nobody */
@@ -330,7 +338,8 @@ static int divide(struct divider *d)
 		d->parts->of_symbol[i] = d->owner[d->file->symbols[i].section];
 	d->parts->v = calloc(d->parts->n, sizeof(*d->parts->v));
 	d->parts->frames = calloc(d->parts->n, sizeof(uint8_t *));
-	if (!d->parts->v || !d->parts->frames)
+	d->parts->frame_relocs = calloc(d->parts->n, sizeof(struct hp_patch_reloc *));
+	if (!d->parts->v || !d->parts->frames || !d->parts->frame_relocs)
 		return no_memory(d);
 	for (uint32_t p = 0; p < d->parts->n && r == 0; p++)
 		r = make_part(d, p);
@@ -363,26 +372,23 @@ int hp_parts_make(const struct hp_patchfile *file, const size_t *image_of_change
 
 static void free_part(const struct hp_parts *parts, size_t p)
 {
-	struct hp_patchfile *part = &parts->v[p];
-
-	for (size_t i = 1; part->sections && parts->frames[p] && i < part->n_sections; i++)
-		if (is_frames(&part->sections[i]))
-			free(part->sections[i].relocs);
-	free(part->sections);
-	free(part->symbols);
+	free(parts->v[p].sections);
+	free(parts->v[p].symbols);
 	free(parts->frames[p]);
+	free(parts->frame_relocs[p]);
 }
 
 void hp_parts_free(struct hp_parts *parts)
 {
 	if (!parts)
 		return;
-	for (size_t p = 0; parts->v && parts->frames && p < parts->n; p++)
+	for (size_t p = 0; parts->v && parts->frames && parts->frame_relocs && p < parts->n; p++)
 		free_part(parts, p);
 	for (size_t i = 0; i < sizeof(parts->own) / sizeof(parts->own[0]); i++)
 		free(parts->own[i]);
 	free(parts->v);
 	free(parts->frames);
+	free(parts->frame_relocs);
 	free(parts->of_symbol);
 	free(parts);
 }
@@ -443,9 +449,11 @@ static int take_present(struct divider *d, const bool *absent_changes, const boo
 	d->parts->n = 1;
 	d->parts->v = calloc(1, sizeof(*d->parts->v));
 	d->parts->frames = calloc(1, sizeof(uint8_t *));
-	if (!d->parts->v || !d->parts->frames) /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
-		return no_memory(d);           /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
-	int r = make_part(d, 0);               /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
+	d->parts->frame_relocs = calloc(1, sizeof(struct hp_patch_reloc *));
+	if (!d->parts->v || !d->parts->frames ||
+	    !d->parts->frame_relocs) /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
+		return no_memory(d); /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
+	int r = make_part(d, 0);     /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
 	return r < 0 ? r : filter_notes(d, absent_changes, absent_targets);
 }
 

@@ -17,7 +17,9 @@ struct hp_parts {
 	struct hp_patchfile *v; /* each with the notes of the whole */
 	size_t n;
 	uint32_t *of_symbol; /* by symbol: the part that defines it; meaningless for undefined ones */
-	uint8_t **frames;    /* private, like the next */
+	uint8_t **frames;    /* private, like the next ones: of each part the bytes of its unwind table, and its
+	                        relocations */
+	struct hp_patch_reloc **frame_relocs;
 	void *own[4];
 };
 

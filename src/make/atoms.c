@@ -1,6 +1,5 @@
 #include "make/atoms.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -357,6 +356,18 @@ static void find_label_tables(struct hp_atoms *atoms)
 			atoms->items[i].kind = HP_ATOM_CONSTANT;
 }
 
+/* Of a reference that leads to no atom the name is told. */
+static int check_ref(const struct hp_atoms *atoms, const struct hp_ref *ref, uint32_t section,
+                     const struct hp_object_relocation *reloc, struct hp_err *err)
+{
+	if (ref->atom != HP_NO_ATOM || ref->name)
+		return 0;
+	return hp_err_set(err, HOTPATCH_EBUILD,
+	                  "cannot tell what the relocation at %#llx of section '%s' in '%s' refers to",
+	                  (unsigned long long)reloc->offset, atoms->object->sections[section].name,
+	                  atoms->object->name);
+}
+
 static struct hp_ref *append_ref(struct hp_atom *atom)
 {
 	struct hp_ref *refs = hp_array_grow(atom->refs, atom->n_refs, sizeof(*refs));
@@ -381,11 +392,9 @@ static int add_refs(struct hp_atoms *atoms, const struct hp_targets *targets, st
 			return no_memory(atoms, err);
 		ref->offset = target->reloc->offset - atom->offset;
 		fill_ref(atoms, target, target->reloc, ref);
-		if (ref->atom == HP_NO_ATOM && !ref->name)
-			return hp_err_set(err, HOTPATCH_EBUILD,
-			                  "cannot tell what the relocation at %#llx of section '%s' in '%s' refers to",
-			                  (unsigned long long)target->reloc->offset,
-			                  atoms->object->sections[target->from].name, atoms->object->name);
+		int r = check_ref(atoms, ref, target->from, target->reloc, err);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -403,7 +412,7 @@ static int note_outside(struct hp_atoms *atoms, struct hp_atom *atom, const stru
 		return no_memory(atoms, err);
 	ref->offset = HP_REF_OUTSIDE;
 	fill_ref(atoms, &target, reloc, ref);
-	return 0;
+	return check_ref(atoms, ref, atoms->eh_frame, reloc, err);
 }
 
 static int note_fde(void *arg, const struct hp_fde_record *fde, struct hp_err *err)
@@ -561,38 +570,6 @@ const uint8_t *hp_atom_bytes(const struct hp_atoms *atoms, const struct hp_atom 
 	const uint8_t *bytes =
 		atom->section < atoms->object->n_sections ? atoms->object->sections[atom->section].bytes : NULL;
 	return bytes ? bytes + atom->offset : NULL;
-}
-
-/* The beginning of a string, as it may stand in a sentence. */
-static void describe_string(const uint8_t *bytes, uint64_t size, char *buffer, size_t room)
-{
-	size_t n = 0;
-
-	for (uint64_t i = 0; i < size && bytes[i] && n + 8 < room && i < 40; i++)
-		buffer[n++] = isprint(bytes[i]) ? (char)bytes[i] : '.';
-	buffer[n] = '\0';
-}
-
-struct hp_atom_text hp_atom_describe(const struct hp_atoms *atoms, const struct hp_atom *atom)
-{
-	static const char *const kinds[] = {"function", "IFUNC", "part", "variable", "constant", "constant"};
-	const uint8_t *bytes = hp_atom_bytes(atoms, atom);
-	struct hp_atom_text text;
-	char string[64] = "";
-
-	if (*atom->name && atom->name[0] != '.') {
-		snprintf(text.text, sizeof(text.text), "%s '%.120s'", kinds[atom->kind],
-		         strchr(atom->scope, '/') ? atom->scope : atom->name);
-		return text;
-	}
-	if (bytes && atom->section < atoms->object->n_sections &&
-	    atoms->object->sections[atom->section].flags & SHF_STRINGS)
-		describe_string(bytes, atom->size, string, sizeof(string));
-	if (*string)
-		snprintf(text.text, sizeof(text.text), "string \"%s\"", string);
-	else
-		snprintf(text.text, sizeof(text.text), "a constant");
-	return text;
 }
 
 size_t hp_atoms_functions_in(const struct hp_atoms *atoms, uint32_t section)

@@ -85,12 +85,6 @@ bool hp_atom_is_named(const struct hp_atom *atom);
 /* The bytes of the atom; NULL where they are all zero. */
 const uint8_t *hp_atom_bytes(const struct hp_atoms *atoms, const struct hp_atom *atom);
 
-/* "function 'serve'", "string \"hello\"": for sentences. */
-struct hp_atom_text {
-	char text[160];
-};
-struct hp_atom_text hp_atom_describe(const struct hp_atoms *atoms, const struct hp_atom *atom);
-
 /* How many functions (not counting other names of one) the section has. */
 size_t hp_atoms_functions_in(const struct hp_atoms *atoms, uint32_t section);
 

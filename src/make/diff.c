@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "types/array.h"
+#include "make/spoken.h"
 
 #define NO_PAIR SIZE_MAX
 

@@ -48,7 +48,7 @@ static int frame_symbol(struct frames *f, const struct hp_object_relocation *fro
 		reloc->symbol = hp_packing_name(f->p, &ref);
 		return reloc->symbol ? 0 : hp_packing_no_memory(f->p);
 	}
-	int64_t offset = (int64_t)symbol->value + from->addend;
+	int64_t offset = (int64_t)(symbol->value + (uint64_t)from->addend);
 	for (uint32_t i = 0; i < atoms->count; i++) {
 		const struct hp_atom *atom = &atoms->items[i];
 		if (!f->p->places[f->unit][i].symbol || atom->section != symbol->section ||
@@ -240,7 +240,7 @@ static void relocate_debug(const struct hp_packing *p, size_t unit, uint32_t ind
 	const struct hp_object_symbol *symbol = &object->symbols[from->symbol];
 	const struct hp_packed_debug *in = &p->debug[unit][index];
 	struct hp_patch_reloc reloc = {.offset = in->offset + from->offset, .type = from->type};
-	int64_t offset = (int64_t)symbol->value + from->addend;
+	int64_t offset = (int64_t)(symbol->value + (uint64_t)from->addend);
 	const char *name = object->sections[index].name;
 
 	if (!symbol->section) {

@@ -7,6 +7,7 @@
 
 #include "elf/field.h"
 #include "types/array.h"
+#include "make/spoken.h"
 
 /* Something of the program that the patch refers to, or something global that it brings. */
 struct named {

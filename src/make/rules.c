@@ -6,6 +6,7 @@
 
 #include "make/callers.h"
 #include "types/objdwarf.h"
+#include "make/spoken.h"
 
 struct check {
 	const struct hp_make_unit *unit;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "types/array.h"
+#include "make/spoken.h"
 
 /* -- Findings -------------------------------------------------------------------------------------------------- */
 

@@ -49,12 +49,14 @@ static const char *text_of(Dwarf_Die *die, unsigned name)
 	return text ? text : "";
 }
 
-static bool is_from(const struct hp_image *file, uint64_t value, const char *path)
+static bool is_from(struct hp_image *file, uint64_t value, const char *path)
 {
-	Dwarf *dwarf = dwarf_begin_elf(file->elf, DWARF_C_READ, NULL);
 	char found[PATH_MAX] = "";
+	struct hp_err ignored;
 	Dwarf_Die unit;
 
+	bool is_ready = hp_debug_strings_end(file->elf, &file->debug_strings, &ignored) == 0;
+	Dwarf *dwarf = is_ready ? dwarf_begin_elf(file->elf, DWARF_C_READ, NULL) : NULL;
 	if (dwarf && find_unit(dwarf, value, &unit))
 		join(text_of(&unit, DW_AT_comp_dir), text_of(&unit, DW_AT_name), found, sizeof(found));
 	dwarf_end(dwarf);

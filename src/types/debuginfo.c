@@ -142,6 +142,8 @@ int hp_debuginfo_open(const char *path, const char *name, const struct hp_identi
 		goto out;
 	if (info->image->header.e_type == ET_REL && (r = hp_objdwarf_relocate(info->image, err)) < 0)
 		goto out;
+	if ((r = hp_debug_strings_end(info->image->elf, &info->image->debug_strings, err)) < 0)
+		goto out;
 	info->dwarf = dwarf_begin_elf(info->image->elf, DWARF_C_READ, NULL);
 	if (!info->dwarf) {
 		r = dwarf_errno() ? damaged(info, err) : no_types(info, err);

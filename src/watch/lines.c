@@ -15,6 +15,7 @@ struct book {
 	uint64_t low; /* of the image; 0: a generation */
 	char *bytes;
 	Elf *elf; /* of a generation */
+	struct hp_debug_strings strings;
 	struct hp_image *image;
 	Dwarf *dwarf; /* NULL: it has none */
 };
@@ -38,6 +39,7 @@ void hp_lines_free(struct hp_lines *lines)
 		dwarf_end(lines->v[i].dwarf);
 		elf_end(lines->v[i].elf);
 		hp_image_close(lines->v[i].image);
+		hp_debug_strings_free(&lines->v[i].strings);
 		free(lines->v[i].bytes);
 	}
 	free(lines->v);
@@ -55,6 +57,12 @@ static struct book *add_book(struct hp_lines *lines)
 	return &v[lines->n++];
 }
 
+static Dwarf *begin_dwarf(Elf *elf, struct hp_debug_strings *strings)
+{
+	struct hp_err ignored;
+	return hp_debug_strings_end(elf, strings, &ignored) == 0 ? dwarf_begin_elf(elf, DWARF_C_READ, NULL) : NULL;
+}
+
 void hp_lines_add(struct hp_lines *lines, const uint8_t *bytes, size_t size)
 {
 	char *copy = size ? malloc(size) : NULL;
@@ -66,13 +74,13 @@ void hp_lines_add(struct hp_lines *lines, const uint8_t *bytes, size_t size)
 	}
 	book->bytes = memcpy(copy, bytes, size);
 	book->elf = elf_memory(copy, size);
-	book->dwarf = book->elf ? dwarf_begin_elf(book->elf, DWARF_C_READ, NULL) : NULL;
+	book->dwarf = book->elf ? begin_dwarf(book->elf, &book->strings) : NULL;
 }
 
 /* Its own, or that of its debug file. */
 static Dwarf *open_dwarf(struct book *book)
 {
-	Dwarf *dwarf = dwarf_begin_elf(book->image->elf, DWARF_C_READ, NULL);
+	Dwarf *dwarf = begin_dwarf(book->image->elf, &book->image->debug_strings);
 	struct hp_image *other = NULL;
 	struct hp_err ignored;
 	size_t length;
@@ -84,7 +92,7 @@ static Dwarf *open_dwarf(struct book *book)
 		return NULL;
 	hp_image_close(book->image);
 	book->image = other;
-	return dwarf_begin_elf(other->elf, DWARF_C_READ, NULL);
+	return begin_dwarf(other->elf, &other->debug_strings);
 }
 
 static struct book *book_of(struct hp_lines *lines, const struct hp_remote_image *image, pid_t pid)

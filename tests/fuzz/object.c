@@ -9,6 +9,9 @@
 #include <unistd.h>
 
 #include "make/diff.h"
+#include "make/spoken.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {

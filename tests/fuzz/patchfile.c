@@ -24,6 +24,8 @@ static void check(const struct hp_patchfile *file)
 			abort();
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	struct hp_patchfile *file = NULL;
