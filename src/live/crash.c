@@ -227,7 +227,7 @@ uint64_t hp_crash_catch(void (*told)(void))
 	return bits;
 }
 
-void hp_crash_release(void)
+static void stop_catching(void)
 {
 	struct sigaction now;
 	atomic_store(&tell, NULL);
@@ -235,6 +235,11 @@ void hp_crash_release(void)
 		if (caught[i] && sigaction(signals[i], NULL, &now) == 0 && is_ours(&now))
 			sigaction(signals[i], &before[i], NULL);
 	memset(caught, 0, sizeof(caught));
+}
+
+void hp_crash_release(void)
+{
+	stop_catching();
 	struct interest *old = atomic_exchange(&interest, NULL);
 	hp_readers_retire(old ? &old->retired : NULL, interest_free);
 }
@@ -263,10 +268,9 @@ void hp_crash_let_go(void)
 	}
 }
 
-/* The handlers stay: what they find is that nobody wants to know. */
 void hp_crash_reset(void)
 {
-	atomic_store(&tell, NULL);
+	stop_catching();
 	for (size_t i = 0; i < HP_CRASHES_MAX; i++)
 		atomic_store(&crashes[i].state, FREE);
 }

@@ -31,7 +31,7 @@ static _Atomic uint32_t hold;
 static _Atomic int hold_owner; /* thread id */
 static struct {
 	struct hp_site *const *sites;
-	size_t n;
+	_Atomic size_t n; /* written last: a child may have been forked between the two */
 } held; /* of the hold that lasts; protected by the turn */
 
 extern const char __start_hp_gate_text[] __attribute__((visibility("hidden")));
@@ -347,7 +347,7 @@ static uint32_t next_hold(void)
 void hp_gate_hold(struct hp_site *const *sites, size_t n)
 {
 	held.sites = sites;
-	held.n = n;
+	atomic_store(&held.n, n);
 	atomic_store(&hold_owner, thread_self());
 	atomic_store(&hold, next_hold());
 	for (size_t i = 0; i < n; i++) {
@@ -361,7 +361,7 @@ void hp_gate_let_on(void)
 	for (size_t i = 0; i < held.n; i++)
 		if (atomic_exchange(&held.sites[i]->held, false))
 			hp_gate_keep_before(held.sites[i]);
-	held.n = 0;
+	atomic_store(&held.n, 0);
 	atomic_store(&hold, 0);
 	wake(&hold);
 }

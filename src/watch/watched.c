@@ -151,6 +151,8 @@ int hp_watched_connect(struct hp_watched *watched, struct hp_err *err)
 		r = put_agent(watched, err);
 	if (r == 0 && watched->holds)
 		r = hp_remote_hold(watched->remote, true, &(uint64_t){0}, err);
+	if (r == HOTPATCH_ENOTSUP) /* an older runtime: a crash ends the program */
+		r = 0;
 	if (r < 0) {
 		hp_remote_close(watched->remote);
 		watched->remote = NULL;

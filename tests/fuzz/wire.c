@@ -81,6 +81,7 @@ static void ask_lists(struct hp_remote *remote, uint16_t kind)
 	struct hp_remote_images images;
 	struct hp_remote_patches patches;
 	struct hp_remote_layers layers;
+	struct hp_remote_crashes crashes;
 	struct hp_remote_waits waits;
 	struct hp_err err;
 	void *notes;
@@ -92,6 +93,8 @@ static void ask_lists(struct hp_remote *remote, uint16_t kind)
 		hp_remote_patches_free(&patches);
 	if (kind == HP_WIRE_CHANGES && hp_remote_changes(remote, &layers, &err) == 0)
 		hp_remote_layers_free(&layers);
+	if (kind == HP_WIRE_CRASHES && hp_remote_crashes(remote, &crashes, &err) == 0)
+		hp_remote_crashes_free(&crashes);
 	if (kind == HP_WIRE_WAIT && hp_remote_wait(remote, "x", &waits, &err) == 0)
 		hp_remote_waits_free(&waits);
 	if (kind == HP_WIRE_NOTES && hp_remote_notes(remote, 1, &notes, &size, &err) == 0) {
