@@ -104,13 +104,25 @@ static int check_shadow_stack(const char *name, const struct hp_displaced *displ
 		name);
 }
 
-/* The bytes that say where a pun leads must be the function's own: others may be written to. */
-static uintptr_t take_pun(const struct hp_function *function, const struct hp_entry *plan)
+/* The bytes that say where a pun leads must stay what they are: the function's own, or, behind a short one, filling.
+ * Where another function begins, its entry may be written to, and so may what lies just before it (a prefix). */
+static bool has_lasting_bytes(const struct hp_function *function, const struct hp_entry *plan, const uint8_t *at)
+{
+	uintptr_t end = function->entry + plan->jump_at + plan->jump_len, own_end = function->parts[0].high;
+	struct hp_range other;
+	if (own_end >= end)
+		return true;
+	for (uintptr_t behind = own_end; behind < end + HP_PREFIX_MAX; behind++)
+		if (function_at(behind, &other))
+			return false;
+	return hp_arch_is_filling(at + (own_end - function->entry), end - own_end);
+}
+
+/* at: the code from the entry on. */
+static uintptr_t take_pun(const struct hp_function *function, const struct hp_entry *plan, const uint8_t *at)
 {
 	uintptr_t pun = hp_arch_entry_pun(plan, function->entry);
-	if (function->parts[0].high - function->entry < plan->jump_at + (size_t)plan->jump_len)
-		return 0;
-	return pun && hp_pun_take(pun) ? pun : 0;
+	return pun && has_lasting_bytes(function, plan, at) && hp_pun_take(pun) ? pun : 0;
 }
 
 int hp_unprepared_plan(const struct hp_function *function, struct hp_entry *ret_plan, uintptr_t *ret_pun,
@@ -136,7 +148,7 @@ int hp_unprepared_plan(const struct hp_function *function, struct hp_entry *ret_
 	flow.jump = function->entry + plan.jump_at;
 	flow.jump_size = 1;
 	error = inspector->displace(&flow, ret_displaced, err);
-	*ret_pun = error ? 0 : take_pun(function, &plan);
+	*ret_pun = error ? 0 : take_pun(function, &plan, at);
 	plan.breakpoint = *ret_pun == 0;
 	if (!error && plan.breakpoint) {
 		flow.jump_size = plan.jump_len;

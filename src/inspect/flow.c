@@ -10,9 +10,6 @@
  */
 enum { SHORT_REACH = 132, TABLE_MAX = 65536 };
 
-/* A function must hold a whole jump, even if only its first byte is written. */
-enum { JUMP_SIZE = 5 };
-
 static int refuse(const struct hp_flow *flow, struct hp_err *err, const char *why)
 {
 	return hp_err_set(
@@ -443,7 +440,7 @@ static int check_steps(const struct hp_flow *flow, struct hp_displaced *ret, str
 int hp_flow_displace(const struct hp_flow *flow, struct hp_displaced *ret_displaced, struct hp_err *err)
 {
 	struct hp_displaced displaced;
-	if (flow->parts[0].high - flow->jump < JUMP_SIZE)
+	if (flow->parts[0].high < flow->jump + flow->jump_size)
 		return refuse(flow, err, "it is shorter than a jump");
 	int error = check_steps(flow, &displaced, err);
 	if (!error)

@@ -9,7 +9,8 @@
  * `hammered`); without the look at SIGTRAP (the process ends in `blocks_trap`); with the program's action not called
  * (`own_handler`); with the point of a pushed return address taken for the function's own (`hammered`, which then waits
  * for ever); without check_function's to_entry (`loop_to_entry` gives the new body's value); without hp_targets_lead
- * (`jumped_into` is accepted); without makes_own_address (`labels_to_entry` is accepted).
+ * (`jumped_into` is accepted); without makes_own_address (`labels_to_entry` is accepted); without has_lasting_bytes
+ * (`tight` is accepted).
  *
  * build: machine=x86_64
  * build: ldflags=-Wl,-z,now limit=120
@@ -70,8 +71,13 @@ FUNCTION(calls_by_register, "push %rbx\n.cfi_adjust_cfa_offset 8\ncall *%rsi\nmo
                             ".cfi_adjust_cfa_offset -8\nret")
 ONE(".text", jumps_elsewhere, "cmp $0, %rdi\nje b_jumped_into + 3\nmov $6, %eax\nret")
 
-/* Which are refused either way. */
-ONE(".text", too_short, "mov %edi, %eax\nret")
+FUNCTION(too_short, "mov %edi, %eax\nret")
+
+/* Which are refused either way. Behind the first there is another function where there is filling elsewhere. */
+__asm__(".pushsection .text,\"ax\",@progbits\n.p2align 4\n.globl tight\n.type tight, @function\ntight:\n.cfi_startproc\n"
+        "mov %edi, %eax\nret\n.cfi_endproc\n.size tight, . - tight\n.type behind_tight, @function\nbehind_tight:\n"
+        ".cfi_startproc\nmov $3, %eax\nret\n.cfi_endproc\n.size behind_tight, . - behind_tight\n.popsection\n");
+long tight(long a, long b);
 FUNCTION(loop_to_entry, "dec %rdi\njg 9b\nmov %rsi, %rax\nret")
 ONE(".text", table_to_entry,
     "lea 1f(%rip), %rdx\nmovslq (%rdx,%rdi,4), %rcx\nadd %rdx, %rcx\nxor %edi, %edi\n"
@@ -169,7 +175,8 @@ static void refusals(void)
 	differs(jumped_into, b_jumped_into, 2, "branches into the bytes");
 	differs(calls_by_register, b_calls_by_register, (long)nine, "calls through a register");
 	CHECK_INT(jumps_elsewhere(1, 1), 6);
-	refused(too_short, 2, "shorter than a jump");
+	differs(too_short, b_too_short, 2, "shorter than a jump");
+	refused(tight, 2, "shorter than a jump");
 	refused(loop_to_entry, 2, "jumps to its own entry");
 	refused(table_to_entry, 2, "or to its own entry");
 	refused(labels_to_entry, 2, "from labels of its own");

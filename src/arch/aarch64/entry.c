@@ -77,6 +77,13 @@ size_t hp_arch_entry_gap(const uint8_t *at)
 	return gap;
 }
 
+bool hp_arch_is_filling(const uint8_t *bytes, size_t n)
+{
+	(void)bytes;
+	(void)n;
+	return false;
+}
+
 /* One B in place of the first instruction would do, but what it was would have to be executed elsewhere. */
 bool hp_arch_entry_over(const uint8_t *at, struct hp_entry *ret_entry)
 {

@@ -68,6 +68,36 @@ size_t hp_arch_entry_gap(const uint8_t *at)
 	return 0;
 }
 
+/* Bytes of the NOP of several bytes at `at` (Intel SDM volume 2, NOP): 0F 1F /0 with an operand, behind prefixes 66 and
+ * 2E; 0: it is none. More than n where it is cut. */
+static size_t nop_length(const uint8_t *at, size_t n)
+{
+	size_t prefixes = 0;
+	while (prefixes < n && (at[prefixes] == 0x66 || at[prefixes] == 0x2e))
+		prefixes++;
+	if (prefixes == n)
+		return n + 1;
+	if (at[prefixes] == 0x90)
+		return prefixes + 1;
+	if (at[prefixes] != 0x0f || (prefixes + 1 < n && at[prefixes + 1] != 0x1f))
+		return 0;
+	if (prefixes + 2 >= n)
+		return n + 1;
+	uint8_t modrm = at[prefixes + 2];
+	return prefixes + 3 + ((modrm & 7) == 4) + (modrm >> 6 == 1 ? 1 : modrm >> 6 == 2 ? 4 : 0);
+}
+
+bool hp_arch_is_filling(const uint8_t *bytes, size_t n)
+{
+	for (size_t at = 0; at < n;) {
+		size_t length = bytes[at] == 0xcc ? 1 : nop_length(bytes + at, n - at);
+		if (!length)
+			return false;
+		at += length;
+	}
+	return true;
+}
+
 bool hp_arch_entry_over(const uint8_t *at, struct hp_entry *ret_entry)
 {
 	bool cet = memcmp(at, endbr64, sizeof(endbr64)) == 0;
