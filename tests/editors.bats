@@ -91,6 +91,19 @@ open_pipes() {
 	echo end >&"$to"
 	ends 0
 	cat "$events" >>all
+	cp "$BATS_TEST_DIRNAME"/watch/*.[ch] src
+	with_keys
+	watch --keys
+	sed -i 's/return 100 + n/return *(volatile int *)8 + n/' src/price.c
+	reloaded applied
+	echo price 1 >&"$to"
+	expect_event 'select(.event == "crash")'
+	sed -i 's/return .(volatile int .)8/return 400/' src/price.c
+	expect_event 'select(.event == "continued")'
+	press d
+	expect_event 'select(.event == "ended" and .status == 139)'
+	ends 3
+	cat "$events" >>all
 	# compared is said of files that take long to compile: watch_part.bats.
 	jq -r .event all | sort -u | diff <(grep -vx compared named) -
 	while IFS='|' read -r _ name always sometimes _; do

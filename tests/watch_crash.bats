@@ -117,7 +117,7 @@ crash_and_go_on() {
 	stand 1
 	body 'return n + 3;'
 	reloaded applied '.generation == 2'
-	expect_event 'select(.event == "went_on" and .others == 4 and .crashed == 1)'
+	expect_event 'select(.event == "continued" and .others == 4 and .crashed == 1)'
 	for i in 1 3 4; do go $i; done
 	stand 2
 	expect call 5 18
@@ -134,7 +134,7 @@ crash_and_go_on() {
 	stand 4
 	press u
 	expect_event 'select(.event == "generation" and .generation == 3)'
-	expect_event 'select(.event == "went_on" and .crashed == 2)'
+	expect_event 'select(.event == "continued" and .crashed == 2)'
 	go 1
 	go 4
 	stand 2
@@ -185,14 +185,14 @@ crash_and_go_on() {
 	reloaded applied
 	crashes '.signal == "SIGABRT" and .function == "deeper" and (.text | contains("assertion"))'
 	body 'return n + 1;'
-	expect_event 'select(.event == "went_on")'
+	expect_event 'select(.event == "continued")'
 	ask start 1
 	go 2
 	body 'if (n == 2) __builtin_trap(); return n;'
 	reloaded applied
 	crashes '.signal == "SIGILL" and .function == "deeper"'
 	body 'return n + 1;'
-	expect_event 'select(.event == "went_on")'
+	expect_event 'select(.event == "continued")'
 	ask start 1
 	go 3
 	body 'int (*volatile f)(int) = NULL; return n == 3 ? f(n) : n;'
@@ -200,21 +200,21 @@ crash_and_go_on() {
 	crashes '.signal == "SIGSEGV" and .function == "deeper" and (.frames | map(.function) | index("worker")) != null'
 	# The library's frames are named, too: memcpy or strlen of nowhere.
 	body 'return n + 1;'
-	expect_event 'select(.event == "went_on")'
+	expect_event 'select(.event == "continued")'
 	ask start 1
 	go 4
 	body 'return n == 4 ? (int)strlen((const char *)(long)(n - 4)) : n;'
 	reloaded applied
 	crashes '.signal == "SIGSEGV" and .function == "deeper" and (.frames[0].function | test("strlen")) and .frames[0].generation == 0'
 	body 'return n + 1;'
-	expect_event 'select(.event == "went_on")'
+	expect_event 'select(.event == "continued")'
 	ask start 1
 	go 5
 	body 'char *p = malloc(40); if (n == 5) free(p); free(p); return n;'
 	reloaded applied
 	crashes '.signal == "SIGABRT" and .function == "deeper"'
 	body 'return n + 1;'
-	expect_event 'select(.event == "went_on")'
+	expect_event 'select(.event == "continued")'
 	# A crash of code that was not reloaded ends the program, as it would have.
 	echo crash 0 >&"$to"
 	died 139

@@ -206,13 +206,13 @@ static void say_going_on(struct hp_report *report, const struct hp_remote_crashe
 {
 	size_t others = count_others(pid, crashes->n);
 	const struct hp_remote_crash *last = &crashes->v[crashes->n - 1];
+	json_t *more =
+		json_pack("{s:i, s:i, s:i}", "tid", last->tid, "crashed", (int)crashes->n, "others", (int)others);
 
-	hp_report_say(
-		report, "went_on",
-		json_pack("{s:i, s:i, s:i}", "tid", last->tid, "crashed", (int)crashes->n, "others", (int)others),
-		"calls go on%s; thread %d '%s' stays where it crashed, with what it has locked: d ends the process, "
-		"with a core",
-		others ? "" : ", but there is no other thread to make any", last->tid, last->name);
+	hp_report_say(report, "continued", more,
+	              "calls go on%s; thread %d '%s' stays where it crashed, with what it has locked: "
+	              "d ends the process, with a core",
+	              others ? "" : ", but there is no other thread to make any", last->tid, last->name);
 }
 
 bool hp_crashed_look(struct hp_crashed *crashed, struct hp_report *report, struct hp_lines *lines,
