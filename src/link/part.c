@@ -294,6 +294,17 @@ static void leave_out(struct hp_patch_section *section)
 	section->n_relocs = 0;
 }
 
+static int make_room(struct divider *d)
+{
+	struct hp_parts *parts = d->parts;
+
+	parts->v = calloc(parts->n, sizeof(*parts->v));
+	parts->frames = calloc(parts->n, sizeof(*parts->frames));
+	parts->frame_relocs = calloc(parts->n, sizeof(struct hp_patch_reloc *));
+	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the parts have them */
+	return parts->v && parts->frames && parts->frame_relocs ? 0 : no_memory(d);
+}
+
 static int make_part(struct divider *d, uint32_t p)
 {
 	struct hp_patchfile *part = &d->parts->v[p];
@@ -336,11 +347,7 @@ static int divide(struct divider *d)
 	own_the_rest(d);
 	for (size_t i = 0; i < d->file->n_symbols; i++)
 		d->parts->of_symbol[i] = d->owner[d->file->symbols[i].section];
-	d->parts->v = calloc(d->parts->n, sizeof(*d->parts->v));
-	d->parts->frames = calloc(d->parts->n, sizeof(uint8_t *));
-	d->parts->frame_relocs = calloc(d->parts->n, sizeof(struct hp_patch_reloc *));
-	if (!d->parts->v || !d->parts->frames || !d->parts->frame_relocs)
-		return no_memory(d);
+	r = make_room(d);
 	for (uint32_t p = 0; p < d->parts->n && r == 0; p++)
 		r = make_part(d, p);
 	return r;
@@ -447,13 +454,9 @@ static int take_present(struct divider *d, const bool *absent_changes, const boo
 		}
 	own_what_is_needed(d);
 	d->parts->n = 1;
-	d->parts->v = calloc(1, sizeof(*d->parts->v));
-	d->parts->frames = calloc(1, sizeof(uint8_t *));
-	d->parts->frame_relocs = calloc(1, sizeof(struct hp_patch_reloc *));
-	if (!d->parts->v || !d->parts->frames ||
-	    !d->parts->frame_relocs) /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
-		return no_memory(d); /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
-	int r = make_part(d, 0);     /* NOLINT(-Wanalyzer-malloc-leak): the parts have them */
+	int r = make_room(d);
+	if (r == 0)
+		r = make_part(d, 0);
 	return r < 0 ? r : filter_notes(d, absent_changes, absent_targets);
 }
 
