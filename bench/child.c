@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +148,13 @@ void worker_end(const struct worker *worker)
 	close(worker->input);
 	close(worker->output);
 	child_end(worker->child, worker->pid);
+}
+
+void worker_kill(const struct worker *worker)
+{
+	close(worker->input);
+	close(worker->output);
+	must(kill(worker->pid, SIGKILL) == 0 && waitpid(worker->pid, NULL, 0) == worker->pid, worker->child->program);
 }
 
 /* -- Answers --------------------------------------------------------------------------------------------------- */

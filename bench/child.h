@@ -33,6 +33,8 @@ struct worker {
 struct worker worker_begin(const struct child *child, const char *argument);
 void worker_turn(const struct worker *worker, struct answers *ret);
 void worker_end(const struct worker *worker);
+/* One that does not read. */
+void worker_kill(const struct worker *worker);
 
 double answers_get(const struct answers *answers, const char *name);
 

@@ -15,6 +15,7 @@
 #include "must.h"
 #include "others.h"
 #include "report.h"
+#include "saves.h"
 #include "sets.h"
 
 static void footprint_measure_built(struct report *report)
@@ -33,6 +34,7 @@ static const struct {
 	{"others", others_measure},
 	{"interrupted", interrupted_measure},
 	{"callers", callers_measure},
+	{"saves", saves_measure},
 	{"footprint", footprint_measure_built},
 };
 

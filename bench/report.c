@@ -5,8 +5,9 @@
 #include <string.h>
 
 const char *const report_table_names[REPORT_TABLES] = {
-	[REPORT_CALLS] = "calls", [REPORT_CHANGES] = "changes", [REPORT_SETS] = "sets",
-	[REPORT_MODES] = "modes", [REPORT_OTHERS] = "others",   [REPORT_FOOTPRINT] = "footprint",
+	[REPORT_CALLS] = "calls",         [REPORT_CHANGES] = "changes", [REPORT_SETS] = "sets",
+	[REPORT_MODES] = "modes",         [REPORT_OTHERS] = "others",   [REPORT_SAVES] = "saves",
+	[REPORT_FOOTPRINT] = "footprint",
 };
 
 static void *checked(void *memory)

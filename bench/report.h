@@ -17,6 +17,7 @@ enum report_table {
 	REPORT_SETS,      /* microseconds per change of a set; n: functions in it */
 	REPORT_MODES,     /* microseconds per change of one function in each mode */
 	REPORT_OTHERS,    /* microseconds for what others do to stop a program */
+	REPORT_SAVES,     /* milliseconds from a save, or the start of a command, to the change */
 	REPORT_FOOTPRINT, /* one value each, in the row's own unit */
 	REPORT_TABLES,
 };
@@ -54,7 +55,7 @@ struct histogram {
 /* How long a measurement may take. */
 enum report_effort {
 	REPORT_FULL,
-	REPORT_QUICK, /* all of them in less than a minute */
+	REPORT_QUICK, /* all of them in about a minute */
 	REPORT_SMOKE, /* a few milliseconds each, to see that everything is measured: the figures mean nothing */
 };
 

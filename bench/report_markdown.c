@@ -34,6 +34,10 @@ static const struct {
                  "Microseconds to bring every thread to a stop and let it go on, without changing anything; a "
                  "first redirect by hotpatch,\nfrom its beginning to its end, stands beside it.",
                  "way", SPREAD_TAIL},
+	[REPORT_SAVES] = {"What a save costs",
+                          "Milliseconds from the writing of a file until `hotpatch watch` says that the program runs "
+                          "it, and what `hotpatch apply`\ntakes from its start to its end.",
+                          "what", SPREAD_TAIL},
 	[REPORT_FOOTPRINT] = {"What it takes to have it", "Each quantity in its own unit.", "quantity", SPREAD_VALUE},
 };
 

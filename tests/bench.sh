@@ -18,6 +18,10 @@ if [[ ! -x $build/bench/hotpatch-bench-trial ]]; then
 	echo "the benchmark is not built: jansson or liburcu is not installed"
 	exit 77
 fi
+if [[ ! -x $build/src/hotpatch ]] || ! command -v gcc >/dev/null; then
+	echo "built without the command, or there is no gcc: saves are not measured"
+	exit 77
+fi
 
 if ! SMOKE=1 bench/run "$build" "$work" >"$work/printed" 2>"$work/log"; then
 	cat "$work/log"
@@ -36,7 +40,7 @@ KINDS = ["plain call", "unpatched `HOTPATCHABLE`", "patched by a function", "pat
          "patched by a closure", "patched, unprepared", "atomic function pointer", "atomic function pointer to a library",
          "liburcu (qsbr) around a pointer", "liburcu (memb) around a pointer", "atomic counter around a pointer",
          "mutex around a pointer", "`pthread_rwlock`, the crate's way"]
-TABLES = ["calls", "changes", "sets", "modes", "others", "footprint"]
+TABLES = ["calls", "changes", "sets", "modes", "others", "saves", "footprint"]
 
 for key in ("hotpatch", "date", "machine", "note"):
     if not report.get(key):
@@ -74,6 +78,16 @@ for table in TABLES:
 
 if not report["budgets"]:
     wrong.append("there are no budgets")
+saves = {(row["what"], row["with"].split(",")[0].split(" of ")[0]) for row in report["tables"]["saves"]["rows"]}
+for what in ("save to applied", "save, beyond the compiler", "undo, by its key"):
+    if (what, "small file") not in saves:
+        wrong.append(f"no figure for '{what}' of a small file")
+for what in ("the compiler alone", "save to applied, its function alone", "save to applied, whole"):
+    if (what, "file") not in saves:
+        wrong.append(f"no figure for '{what}' of a large file")
+for begins in ("save, beyond the compiler", "hotpatch apply of one function", "start-up cost of linking"):
+    if not [line for line in report["budgets"] if line["quantity"].startswith(begins)]:
+        wrong.append(f"no budget for '{begins}'")
 for line in report["budgets"]:
     low = line["limit_low"] or float("-inf")
     if line["met"] != (low <= line["measured"] <= line["limit"]):
@@ -88,7 +102,7 @@ END
 
 # -- To be read and looked at ------------------------------------------------------------------------------------
 for heading in Budgets "What a call costs" "What a change of one function costs" "What a change of a set costs" \
-	"What the modes cost" "What others do to stop a program" "What it takes to have it"; do
+	"What the modes cost" "What others do to stop a program" "What a save costs" "What it takes to have it"; do
 	grep -qx "## $heading" "$work/report.md" || fail "report.md has no '$heading'"
 done
 grep -qE '\*\*(met|missed)\*\*' "$work/report.md" || fail "report.md says of no budget whether it is met"
@@ -113,6 +127,8 @@ if command -v gnuplot >/dev/null; then
 		grep -q "(doc/figures/$figure.svg)" "$work/README.md" || fail "bench/readme does not show $figure.svg"
 	done
 	grep -qF "| \`pthread_rwlock\`, the crate's way |" "$work/README.md" || fail "bench/readme has no table of calls"
+	grep -q "^| save, beyond the compiler, small file.*| 40 ms |$" "$work/README.md" ||
+		fail "bench/readme has no table of saves with their budget"
 else
 	grep -q gnuplot "$work/log" || fail "bench/run does not say that gnuplot is missing"
 	echo "bench: the charts were not drawn: gnuplot is not installed"

@@ -28,6 +28,7 @@ static int keep(struct hp_objects *objects, const char *path, struct hp_atoms *a
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to keep what '%s' has", path);
 	}
 	v[objects->n++] = (struct hp_object_read){copy, atoms};
+	/* cppcheck-suppress memleak; the objects have the copy */
 	return 0; /* NOLINT(-Wanalyzer-malloc-leak): the objects have it */
 }
 
