@@ -79,8 +79,8 @@ bool hp_arch_entry_over(const uint8_t *at, struct hp_entry *ret_entry);
 /* Where the jump leads if only its first byte is written; 0 where that changes nothing. */
 uintptr_t hp_arch_entry_pun(const struct hp_entry *plan, uintptr_t entry);
 
-/* Whether the n bytes behind a function are what compilers and assemblers fill gaps with, the last instruction perhaps in
- * part: nobody's, and never written to. */
+/* Whether the n bytes behind a function are what compilers and assemblers fill gaps with, the last instruction perhaps
+ * in part: nobody's, and never written to. */
 bool hp_arch_is_filling(const uint8_t *bytes, size_t n);
 
 /* Fills what of new_prefix and new_jump depends on where the entry lies; false when slot or landing are out of its

@@ -32,7 +32,7 @@ static _Atomic int hold_owner; /* thread id */
 static struct {
 	struct hp_site *const *sites;
 	_Atomic size_t n; /* written last: a child may have been forked between the two */
-} held; /* of the hold that lasts; protected by the turn */
+} held;                   /* of the hold that lasts; protected by the turn */
 
 extern const char __start_hp_gate_text[] __attribute__((visibility("hidden")));
 extern const char __stop_hp_gate_text[] __attribute__((visibility("hidden")));
