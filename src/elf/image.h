@@ -65,6 +65,9 @@ int hp_image_check_library(const struct hp_image *image, struct hp_err *err) HP_
 const struct hp_section *hp_image_section(const struct hp_image *image, const char *name);
 const struct hp_section *hp_image_section_of_type(const struct hp_image *image, uint32_t type);
 
+/* The first library that it needs (DT_NEEDED) whose name begins so; NULL. Lives as long as the image. */
+const char *hp_image_needs(const struct hp_image *image, const char *begin);
+
 /* The bytes of a section, uncompressed; NULL where it has none or they cannot be read. */
 Elf_Data *hp_section_data(const struct hp_section *section);
 
