@@ -21,43 +21,6 @@ compilers() {
 	done
 }
 
-# All of shop.c changes: statics of files and functions, strings, tables, a switch, an ops struct, thread-locals.
-everything() {
-	patch fix shop >/dev/null
-	start
-	expect statics 1 149
-	expect many 1 900
-	expect many 0 501
-	expect threads 1 2001
-	"$hotpatch" apply "$shop/fix.hp" "$pid"
-	expect statics 1 1153
-	expect statics 1 1157
-	expect many 1 902
-	expect many 0 503
-	expect text 2 '5 a few'
-	expect text 5 '12 a great many'
-	expect text 0 '4 none'
-	expect choose 0 45
-	expect choose 1 11
-	expect choose 2 21
-	expect choose 3 66
-	expect choose 4 9
-	expect choose 5 55
-	expect choose 6 -6
-	expect choose 8 88
-	expect ops 3 '19 square'
-	expect threads 1 3011
-	"$hotpatch" revert fix "$pid"
-	expect statics 1 157
-	expect many 0 503
-	expect text 2 '7 several'
-	expect choose 3 65
-	expect choose 8 -1
-	expect ops 3 '10 next'
-	expect threads 1 2012
-	stop_all
-}
-
 @test "statics, strings, tables, switches, ops, thread-locals: gcc -O0" { build gcc O0 pie; everything; }
 @test "statics, strings, tables, switches, ops, thread-locals: gcc -O2" { build gcc O2 pie; everything; }
 @test "statics, strings, tables, switches, ops, thread-locals: gcc -Os" { build gcc Os pie; everything; }

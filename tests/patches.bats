@@ -245,7 +245,6 @@ lost() {
 	"$hotpatch" revert fix "${pids[0]}" "${pids[2]}"
 	# In words, and with nobody to be reverted.
 	stop_all
-	rm -f "$BATS_TEST_TMPDIR"/{in,out}?
 	start_cut 0 "$1"
 	start 1
 	run "$hotpatch" apply "$shop/fix.hp" --all-or-none "${pids[@]}"

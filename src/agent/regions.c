@@ -44,6 +44,37 @@ static int find(struct hp_exchange *x, uint64_t id, struct hp_region **ret_regio
 	return 0;
 }
 
+/* -- Sanitizers --------------------------------------------------------------------------------------------------- */
+
+/* Of ThreadSanitizer, where the program has it: mmap and memcpy are its own, and it would find a race between them and
+ * who runs the code, since it knows nothing of the transition that lies between. */
+extern void AnnotateIgnoreWritesBegin(const char *file, int line) __attribute__((weak));
+extern void AnnotateIgnoreWritesEnd(const char *file, int line) __attribute__((weak));
+
+static void ignore_races(bool begins)
+{
+	if (AnnotateIgnoreWritesBegin && AnnotateIgnoreWritesEnd)
+		(begins ? AnnotateIgnoreWritesBegin : AnnotateIgnoreWritesEnd)(__FILE__, __LINE__);
+}
+
+/* Of LeakSanitizer, where the program has it: it looks for pointers in the data of images that the dynamic linker
+ * knows, and in what it is told of. */
+extern void __lsan_register_root_region(const void *begin, size_t size) __attribute__((weak));
+extern void __lsan_unregister_root_region(const void *begin, size_t size) __attribute__((weak));
+
+static void tell_leaks(const struct hp_region *region, bool is_there)
+{
+	for (size_t i = 0; __lsan_register_root_region && i < region->linked.n_segments; i++) {
+		const struct hp_segment *segment = &region->linked.segments[i];
+		if (segment->flags != (PF_R | PF_W))
+			continue;
+		if (is_there)
+			__lsan_register_root_region((void *)segment->low, segment->high - segment->low);
+		else
+			__lsan_unregister_root_region((void *)segment->low, segment->high - segment->low);
+	}
+}
+
 /* -- Going ------------------------------------------------------------------------------------------------------- */
 
 static void (*find_libgcc(const char *name))(const void *)
@@ -59,6 +90,7 @@ static void (*find_libgcc(const char *name))(const void *)
 static void region_destroy(void *memory)
 {
 	struct hp_region *region = memory;
+	tell_leaks(region, false);
 	munmap((void *)region->address, region->size);
 	for (size_t i = 0; i < region->linked.n_names; i++)
 		free(region->linked.names[i].name);
@@ -183,7 +215,9 @@ static int region_new(struct hp_exchange *x, uintptr_t low, uintptr_t high, size
 		return hp_err_set(&x->err, HOTPATCH_ENOMEM, "no memory for another region");
 	region->size = (size + page - 1) & ~(page - 1);
 	region->client = x->client->id;
+	ignore_races(true);
 	int error = hp_near_reserve(low, high, region->size, &region->address, &x->err);
+	ignore_races(false);
 	if (error) {
 		free(region);
 		return error;
@@ -244,8 +278,11 @@ int hp_region_write_handle(struct hp_exchange *x)
 	if (!error && !lies_in(region, offset, n))
 		error = hp_err_set(&x->err, HOTPATCH_EINVAL, "%u bytes at %#llx are outside region %llu", n,
 		                   (unsigned long long)offset, (unsigned long long)id);
-	if (!error && n)
+	if (!error && n) {
+		ignore_races(true);
 		memcpy((void *)(region->address + offset), bytes, n);
+		ignore_races(false);
+	}
 	return error;
 }
 
@@ -357,6 +394,7 @@ int hp_region_seal_handle(struct hp_exchange *x)
 	region->linked = linked;
 	if (error)
 		region->linked.n_segments = 0;
+	tell_leaks(region, true);
 	return error;
 }
 

@@ -21,6 +21,7 @@
 #include "cli/output.h"
 #include "cli/runtime.h"
 #include "remote/link.h"
+#include "remote/process.h"
 
 enum { FILES_MAX = 32, AGENT_MS = 5000 };
 
@@ -115,18 +116,10 @@ static int read_files(struct job *job, struct hp_err *err)
 /* -- The program ----------------------------------------------------------------------------------------------- */
 
 /* The command has one thread, and is about to become the program. */
-static void set_environment(const char *library, bool children, int hold)
+static void set_hold(int hold)
 {
-	const char *others = getenv("LD_PRELOAD");
-	size_t size = strlen(library) + (others ? strlen(others) : 0) + 2;
-	char *list = malloc(size), number[16];
-	if (list) {
-		snprintf(list, size, "%s%s%s", library, others && *others ? ":" : "", others ? others : "");
-		setenv("LD_PRELOAD", list, 1); /* NOLINT(concurrency-mt-unsafe): one thread */
-	}
-	free(list);
-	setenv("HOTPATCH_PRELOAD", library, 1);                   /* NOLINT(concurrency-mt-unsafe): one thread */
-	setenv("HOTPATCH_SERVE", children ? "children" : "1", 1); /* NOLINT(concurrency-mt-unsafe): one thread */
+	char number[16];
+
 	if (hold < 0)
 		return;
 	snprintf(number, sizeof(number), "%d", hold);
@@ -143,9 +136,11 @@ static int start(struct job *job, char **argv)
 		error = read_files(job, &err);
 	if (!error && job->n)
 		error = start_helper(job, argv[0], &hold, &err);
+	if (!error)
+		error = hp_process_preload(argv[0], library, job->children, &err);
 	if (error)
 		return hp_output_failure(&job->output, HP_EXIT_REFUSED, &err, "nothing was started");
-	set_environment(library, job->children, hold);
+	set_hold(hold);
 	execvp(argv[0], argv);
 	(void)hp_err_system(&err, HOTPATCH_ENOFILE, errno, "'%s' cannot be started", argv[0]);
 	return hp_output_failure(&job->output, HP_EXIT_REFUSED, &err, "nothing was started");

@@ -339,3 +339,19 @@ int hp_image_check_library(const struct hp_image *image, struct hp_err *err)
 		return refuse(image, err, "is an executable, not a shared library: link it with -shared");
 	return 0;
 }
+
+const char *hp_image_needs(const struct hp_image *image, const char *begin)
+{
+	const struct hp_section *dynamic = hp_image_section_of_type(image, SHT_DYNAMIC);
+	Elf_Data *data = dynamic ? hp_section_data(dynamic) : NULL;
+	GElf_Dyn entry;
+
+	for (int i = 0; data && gelf_getdyn(data, i, &entry) && entry.d_tag != DT_NULL; i++) {
+		const char *name = entry.d_tag == DT_NEEDED
+		                           ? elf_strptr(image->elf, dynamic->header.sh_link, entry.d_un.d_val)
+		                           : NULL;
+		if (name && strncmp(name, begin, strlen(begin)) == 0)
+			return name;
+	}
+	return NULL;
+}

@@ -71,6 +71,9 @@ int hp_image_check_library(const struct hp_image *image, struct hp_err *err) HP_
 const struct hp_section *hp_image_section(const struct hp_image *image, const char *name);
 const struct hp_section *hp_image_section_of_type(const struct hp_image *image, uint32_t type);
 
+/* The first library that it needs (DT_NEEDED) whose name begins so; NULL. Lives as long as the image. */
+const char *hp_image_needs(const struct hp_image *image, const char *begin);
+
 /* Puts copies in their place where libdw may read behind them: before 0.189 it does not look whether the last string
  * ends, and takes the table's size for an offset in it where that comes from .debug_str_offsets. To be called before
  * dwarf_begin_elf; the copies are freed when elf_end was called. HOTPATCH_ENOMEM. */

@@ -7,6 +7,7 @@
 #include "elf/field.h"
 #include "elf/unwind.h"
 #include "make/contents.h"
+#include "make/generated.h"
 #include "make/targets.h"
 #include "types/array.h"
 #include "types/objdwarf.h"
@@ -14,35 +15,6 @@
 static int no_memory(const struct hp_atoms *atoms, struct hp_err *err)
 {
 	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to take '%s' apart", atoms->object->name);
-}
-
-/* -- Names ----------------------------------------------------------------------------------------------------- */
-
-/* gcc's words for what it splits off or clones (gcc/symtab.cc, clone_function_name), numbers following. */
-static bool is_part_name(const char *name)
-{
-	static const char *const words[] = {".cold", ".part", ".__part", ".isra", ".constprop"};
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		size_t length = strlen(words[i]);
-		const char *at = *name ? strstr(name + 1, words[i]) : NULL;
-		if (at && (!at[length] || at[length] == '.'))
-			return true;
-	}
-	return false;
-}
-
-/* Constants that compilers make and give a symbol: of switches, of __func__, of personality routines. */
-static bool is_generated_name(const char *name)
-{
-	static const char *const starts[] =
-		{"CSWTCH.",       "__func__.", "__FUNCTION__.", "__PRETTY_FUNCTION__.", "DW.ref.", "reltable.", ".L",
-	         "switch.table.", "__func__",  "C.0.",          "__PRETTY_FUNCTION__"};
-
-	for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++)
-		if (strncmp(name, starts[i], strlen(starts[i])) == 0)
-			return true;
-	return false;
 }
 
 /* -- Named atoms: one for each place that has a symbol ---------------------------------------------------------- */
@@ -55,12 +27,12 @@ static enum hp_atom_kind kind_of(const struct hp_object *object, const struct hp
 	if (symbol->type == STT_GNU_IFUNC)
 		return HP_ATOM_IFUNC;
 	if (section && section->flags & SHF_EXECINSTR)
-		return symbol->bind == STB_LOCAL && is_part_name(symbol->name) ? HP_ATOM_PART : HP_ATOM_FUNCTION;
+		return symbol->bind == STB_LOCAL && hp_is_part_name(symbol->name) ? HP_ATOM_PART : HP_ATOM_FUNCTION;
 	if (symbol->type == STT_TLS || !section)
 		return HP_ATOM_VARIABLE;
 	if (strcmp(section->name, "hotpatch_marks") == 0)
 		return HP_ATOM_MARK;
-	if (is_generated_name(symbol->name))
+	if (hp_is_generated_name(symbol->name))
 		return HP_ATOM_PIECE;
 	/* Constants that hold addresses are written to by the dynamic linker only. */
 	bool is_written = section->flags & SHF_WRITE && strncmp(section->name, ".data.rel.ro", 12) != 0;
@@ -114,7 +86,7 @@ static int add_symbols(struct hp_atoms *atoms, struct hp_err *err)
 				     .is_global = symbol->bind != STB_LOCAL,
 				     .is_weak = symbol->bind == STB_WEAK,
 				     .is_thread_local = symbol->type == STT_TLS,
-				     .is_generated = is_generated_name(symbol->name),
+				     .is_generated = hp_is_generated_name(symbol->name),
 			     },
 		             err);
 	}
@@ -178,7 +150,8 @@ static int add_piece(struct hp_atoms *atoms, uint32_t index, uint64_t offset, st
 
 	if (section->flags & SHF_EXECINSTR)
 		piece.kind = HP_ATOM_PART;
-	else if (section->flags & SHF_WRITE && strncmp(section->name, ".data.rel.ro", 12) != 0)
+	else if (section->flags & SHF_WRITE && strncmp(section->name, ".data.rel.ro", 12) != 0 &&
+	         !hp_is_generated_section(section->name))
 		piece.kind = HP_ATOM_VARIABLE;
 	if (section->flags & SHF_MERGE && section->entsize && !is_string)
 		piece.offset -= offset % section->entsize;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "make/generated.h"
 #include "types/array.h"
 #include "make/spoken.h"
 
@@ -217,16 +218,34 @@ static bool same_size(const struct hp_atom *a, const uint8_t *x, const struct hp
 	return !longer || is_zero(longer + less, more - less);
 }
 
+/* A string of a unit that ASan looks at. */
+static bool is_frame(const struct hp_diff *diff, const struct hp_atom *atom)
+{
+	return diff->has_frames && atom->kind == HP_ATOM_PIECE && !atom->n_refs;
+}
+
+static bool has_frames(const struct hp_atoms *atoms)
+{
+	for (size_t i = 0; i < atoms->object->n_symbols; i++)
+		if (!atoms->object->symbols[i].section && strncmp(atoms->object->symbols[i].name, "__asan_", 7) == 0)
+			return true;
+	return false;
+}
+
 /* The fields of relocations are zero in objects that have addends, so that bytes can be compared as they are. */
 static bool same_bytes(const struct hp_diff *diff, const struct hp_atom *a, const struct hp_atom *b)
 {
 	const uint8_t *x = hp_atom_bytes(diff->old_atoms, a), *y = hp_atom_bytes(diff->new_atoms, b);
 	uint64_t size = a->size < b->size ? a->size : b->size;
 
+	if (is_frame(diff, a) && is_frame(diff, b) && x && y && hp_is_same_frame(x, a->size, y, b->size))
+		return true;
 	if (!same_size(a, x, b, y))
 		return false;
 	if (!x || !y)
 		return is_zero(x, size) && is_zero(y, size);
+	if (hp_begins_with_line(diff->old_atoms, a) && hp_begins_with_line(diff->new_atoms, b))
+		return memcmp(x, y, 8) == 0 && memcmp(x + 16, y + 16, size - 16) == 0;
 	return memcmp(x, y, size) == 0;
 }
 
@@ -419,6 +438,7 @@ int hp_diff_make(struct hp_atoms *old_atoms, struct hp_atoms *new_atoms, struct 
 	}
 	diff->old_atoms = old_atoms;
 	diff->new_atoms = new_atoms;
+	diff->has_frames = has_frames(old_atoms) && has_frames(new_atoms);
 	diff->old_of = no_atoms(new_atoms->count);
 	diff->new_of = no_atoms(old_atoms->count);
 	diff->because = no_atoms(new_atoms->count);

@@ -23,6 +23,7 @@ struct hp_diff {
 	bool *differs;     /* per new atom that has an old one: its contents do */
 	uint32_t *because; /* per new atom that differs: another that does and that it refers to, HP_NO_ATOM: itself */
 	bool *is_moved;    /* per new atom that differs: only in where the labels stand that it holds */
+	bool has_frames;   /* ASan tells of the frames of their functions, in strings */
 	bool is_partial;   /* the new object has not all functions: hp_diff_limit */
 };
 

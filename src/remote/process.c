@@ -238,3 +238,61 @@ int hp_pids_by_build_id(const uint8_t *build_id, size_t size, struct hp_pids *re
 	                            : hp_err_set(err, HOTPATCH_EGONE,
 	                                         "no process that we may look into has a file of that build-id");
 }
+
+/* -- One that is about to begin ------------------------------------------------------------------------------------ */
+
+/* Where execvp finds it. */
+static bool find_program(const char *program, char *ret_path, size_t size)
+{
+	const char *at = strchr(program, '/') ? NULL : getenv("PATH"); /* NOLINT(concurrency-mt-unsafe): read only */
+
+	if (!at)
+		return snprintf(ret_path, size, "%s", program) < (int)size;
+	for (size_t n; *at; at += n + (at[n] == ':')) {
+		n = strcspn(at, ":");
+		if (snprintf(ret_path, size, "%.*s/%s", n ? (int)n : 1, n ? at : ".", program) < (int)size &&
+		    access(ret_path, X_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* "" where it needs none, or is no ELF file. */
+static void find_sanitizer(const char *program, char *ret_name, size_t size)
+{
+	char path[4096];
+	struct hp_image *image;
+	struct hp_err ignored;
+
+	*ret_name = '\0';
+	if (!find_program(program, path, sizeof(path)) || hp_image_open(path, path, &image, &ignored) < 0)
+		return;
+	const char *name = hp_image_needs(image, "libasan.so");
+	if (!name)
+		name = hp_image_needs(image, "libclang_rt.asan");
+	if (name && strlen(name) + 2 < size)
+		snprintf(ret_name, size, "%s:", name);
+	hp_image_close(image);
+}
+
+int hp_process_preload(const char *program, const char *library, bool children, struct hp_err *err)
+{
+	const char *others = getenv("LD_PRELOAD"); /* NOLINT(concurrency-mt-unsafe): one thread */
+	char first[256], *own = NULL, *list = NULL;
+	int r = -1;
+
+	find_sanitizer(program, first, sizeof(first));
+	if (asprintf(&own, "%s%s", first, library) < 0)
+		own = NULL;
+	if (!own || asprintf(&list, "%s%s%s", own, others && *others ? ":" : "", others ? others : "") < 0)
+		list = NULL;
+	if (list) {
+		/* NOLINTBEGIN(concurrency-mt-unsafe): one thread */
+		r = setenv("LD_PRELOAD", list, 1) | setenv("HOTPATCH_PRELOAD", own, 1);
+		r |= setenv("HOTPATCH_SERVE", children ? "children" : "1", 1);
+		/* NOLINTEND(concurrency-mt-unsafe) */
+	}
+	free(own);
+	free(list);
+	return r ? hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the environment of '%s'", program) : 0;
+}

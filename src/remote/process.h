@@ -40,4 +40,9 @@ int hp_pids_with_agent(struct hp_pids *ret_pids, struct hp_err *err) HP_MUST_CHE
 
 void hp_pids_free(struct hp_pids *pids);
 
+/* In the environment of who is about to become the program (execvp): the library is preloaded, and its agent told to
+ * start. AddressSanitizer's library wants to be first, and is put before it where the program needs it.
+ * HOTPATCH_ENOMEM. */
+int hp_process_preload(const char *program, const char *library, bool children, struct hp_err *err) HP_MUST_CHECK;
+
 #endif

@@ -19,32 +19,19 @@ enum { CONNECT_MS = 5000, START_MS = 2000, TRY_MS = 5 };
 
 /* -- Starting -------------------------------------------------------------------------------------------------- */
 
-static int set_environment(const char *library)
-{
-	const char *others = getenv("LD_PRELOAD");
-	char *list = NULL;
-
-	if (asprintf(&list, "%s%s%s", library, others && *others ? ":" : "", others ? others : "") < 0)
-		return -1;
-	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the child has one thread */
-	int r = setenv("LD_PRELOAD", list, 1) | setenv("HOTPATCH_PRELOAD", library, 1);
-	/* NOLINTNEXTLINE(concurrency-mt-unsafe): the child has one thread */
-	r |= setenv("HOTPATCH_SERVE", "1", 1);
-	free(list);
-	return r;
-}
-
 /* In the child: what it says into failed is the errno of what went wrong. */
 static void become(char **words, const char *library, bool keeps_input, int failed)
 {
 	sigset_t none;
 	int null = keeps_input ? -1 : open("/dev/null", O_RDONLY), number;
+	struct hp_err ignored;
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL); /* NOLINT(concurrency-mt-unsafe): the child has one thread */
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGIO, SIG_DFL);
-	if (set_environment(library) == 0 && (keeps_input || dup2(null, STDIN_FILENO) >= 0))
+	if (hp_process_preload(words[0], library, false, &ignored) == 0 &&
+	    (keeps_input || dup2(null, STDIN_FILENO) >= 0))
 		execvp(words[0], words);
 	number = errno;
 	_exit(write(failed, &number, sizeof(number)) < 0 ? 126 : 127);

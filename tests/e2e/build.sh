@@ -2,6 +2,7 @@
 # build.sh CC OPT CODE OUT - builds the program of tests/apply.bats: OUT/shop and OUT/libshop.so, and old and new objects
 # of those of its units that patches are made of, OUT/old and OUT/new.
 #
+# HP_SANITIZE is of -fsanitize=.
 # CODE is pie, nopie, stripped (pie, with its symbols in OUT/shop.debug) or plain (pie, and not prepared).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,6 +12,10 @@ flags=(-std=gnu11 -g "-$opt" -w)
 [[ $code == plain ]] || flags+=(-fno-optimize-sibling-calls -fpatchable-function-entry="${HP_PREPARE_ENTRY:-8,6}")
 position=(-fPIE)
 link=(-pie)
+if [[ ${HP_SANITIZE-} ]]; then
+	flags+=("-fsanitize=$HP_SANITIZE")
+	link+=("-fsanitize=$HP_SANITIZE")
+fi
 if [[ $code == nopie ]]; then
 	position=(-fno-pic -fno-pie)
 	link=(-no-pie)

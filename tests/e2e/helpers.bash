@@ -38,6 +38,7 @@ start_with() {
 	local n=$1 in out to from
 	shift
 	in=$BATS_TEST_TMPDIR/in$n out=$BATS_TEST_TMPDIR/out$n
+	rm -f "$in" "$out"
 	mkfifo "$in" "$out"
 	"$@" "$shop/shop" "${arguments[@]}" <"$in" >"$out" 3>&- &
 	pids[n]=$!
@@ -83,4 +84,42 @@ stop_all() {
 		wait "${pids[n]}" 2>/dev/null || true
 	done
 	pids=()
+}
+
+# everything [START]: all of shop.c changes: statics of files and functions, strings, tables, a switch, an ops struct,
+# thread-locals. START is how the process is started.
+everything() {
+	patch fix shop >/dev/null
+	"${1-start}"
+	expect statics 1 149
+	expect many 1 900
+	expect many 0 501
+	expect threads 1 2001
+	"$hotpatch" apply "$shop/fix.hp" "$pid"
+	expect statics 1 1153
+	expect statics 1 1157
+	expect many 1 902
+	expect many 0 503
+	expect text 2 '5 a few'
+	expect text 5 '12 a great many'
+	expect text 0 '4 none'
+	expect choose 0 45
+	expect choose 1 11
+	expect choose 2 21
+	expect choose 3 66
+	expect choose 4 9
+	expect choose 5 55
+	expect choose 6 -6
+	expect choose 8 88
+	expect ops 3 '19 square'
+	expect threads 1 3011
+	"$hotpatch" revert fix "$pid"
+	expect statics 1 157
+	expect many 0 503
+	expect text 2 '7 several'
+	expect choose 3 65
+	expect choose 8 -1
+	expect ops 3 '10 next'
+	expect threads 1 2012
+	stop_all
 }
