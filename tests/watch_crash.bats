@@ -69,13 +69,13 @@ died() {
 	}
 }
 
-# other_patch: other.hp has idle return twice its number, made of the same source elsewhere.
+# other_patch EXPRESSION: other.hp is what sed makes of the same source, elsewhere.
 other_patch() (
 	mkdir -p elsewhere/src
 	cd elsewhere
 	cp "$BATS_TEST_DIRNAME/watch/crash/work.c" src
 	$cc $flags -ffunction-sections -fdata-sections -c src/work.c -o old.o
-	sed -i 's/^\treturn n;/\treturn 2 * n * (n > -4);/' src/work.c
+	sed -i "$1" src/work.c
 	$cc $flags -ffunction-sections -fdata-sections -c src/work.c -o new.o
 	"$hotpatch" build -n other -o ../other.hp --old old.o --new new.o
 )
@@ -104,12 +104,20 @@ crash_and_go_on() {
 	run "$hotpatch" status "$app"
 	[[ $output == *"has crashed in "*" (watch.1) with SIGSEGV, and is kept; calls of what 'watch.1' changed wait"* ]]
 	# Nor does another patch, of another function of the same file.
-	other_patch
+	other_patch 's/^\treturn n;/\treturn 2 * n * (n > -4);/'
 	"$hotpatch" apply other.hp "$app"
 	expect idle 5 10
 	stand 1
 	"$hotpatch" revert other "$app"
 	expect idle 5 5
+	stand 3
+	# One of the same function lets calls go on, into its code, for as long as it is there.
+	other_patch 's/return n + 1/return 3 * n + 7/'
+	"$hotpatch" apply other.hp "$app"
+	go 1
+	go 3
+	"$hotpatch" revert other "$app"
+	stand 1
 	stand 3
 	# Nor a mistake.
 	body 'return n +;'
@@ -242,6 +250,53 @@ crash_and_go_on() {
 	echo call 77 >&"$to"
 	died 51
 	ends 3
+}
+
+@test "a mode that waits for nobody in old code: who waits in it does not keep the next reload" {
+	crash_project
+	watch --mode safe-point
+	ask start 3
+	sed 's@return n + 1;@return n == 2 ? *(volatile int *)24 : n + 2;@; s/ + 10/ + 20/' "$BATS_TEST_DIRNAME/watch/crash/work.c" >src/next.c
+	mv src/next.c src/work.c
+	reloaded applied '.changed == ["deeper", "work"]'
+	crashes '.held'
+	stand 1
+	sed 's@return n + 1;@return n + 3;@; s/ + 10/ + 30/' "$BATS_TEST_DIRNAME/watch/crash/work.c" >src/next.c
+	mv src/next.c src/work.c
+	reloaded applied '.generation == 2'
+	go 1
+	go 3
+	expect call 1 34
+}
+
+@test "a connection that breaks while calls wait: the next one is there before the process is let die" {
+	crash_project
+	watch
+	ask start 3
+	body 'return n == 2 ? *(volatile int *)24 : n + 2;'
+	reloaded applied
+	crashes '.held'
+	kill -STOP "$app"
+	body 'return n + 3;'
+	expect_event 'select(.event == "reload" and .outcome == "refused")'
+	kill -CONT "$app"
+	body 'return n + 4;'
+	reloaded applied
+	go 1
+	go 3
+	expect call 1 15
+}
+
+@test "a program that cannot be watched is told why" {
+	crash_project
+	gcc -O0 -g -static -o alone main.o work.o -pthread
+	mkfifo in out
+	./alone in out 3>&- &
+	app=$!
+	run timeout 60 "$hotpatch" watch -p "$app"
+	echo "$output"
+	exec {to}>in {from}<out
+	[[ $status = 2 && $output == *"static"*"nothing was changed"* ]]
 }
 
 @test "signals that end the process end one that is held; SIGQUIT too" {

@@ -45,12 +45,18 @@ static bool ready_answer(struct hp_client *client)
 
 /* -- Coming and going -------------------------------------------------------------------------------------------- */
 
+/* One that holds is silent as long as nothing happens. */
+static bool goes_before(const struct hp_client *a, const struct hp_client *b)
+{
+	return a->holds == b->holds ? a->last < b->last : b->holds;
+}
+
 static void make_room(struct hp_agent *agent)
 {
 	struct hp_client *oldest = agent->clients;
 	size_t n = 0;
 	for (struct hp_client *client = agent->clients; client; client = client->next, n++)
-		if (client->last < oldest->last)
+		if (goes_before(client, oldest))
 			oldest = client;
 	if (n >= HP_AGENT_CLIENTS_MAX)
 		hp_client_remove(agent, oldest);

@@ -20,7 +20,6 @@ static bool catches;          /* crashes are caught */
 static unsigned n_seen;       /* of those that are kept: calls are held for them, if they are to be */
 static unsigned n_told;       /* and clients know of them */
 static struct hp_site **held; /* whose calls are held; NULL: none */
-static uint64_t held_for;     /* the patch whose code crashed, by its id */
 
 /* -- What is looked for ------------------------------------------------------------------------------------------- */
 
@@ -72,16 +71,26 @@ static uint64_t begin(const struct hp_agent *agent)
 {
 	uint64_t signals = hp_crash_catch(hp_agent_knock);
 	catches = true;
+	n_told = 0; /* who comes knows nothing yet */
 	hp_crashes_learn(agent);
 	return signals;
+}
+
+unsigned hp_crashes_kept(void)
+{
+	unsigned n = 0;
+	while (hp_crash_at(n))
+		n++;
+	return n;
 }
 
 /* Calls that are held would wait for ever. */
 static void end(void)
 {
+	bool waits = held || hp_crashes_kept() > n_seen;
 	hp_crash_release();
 	catches = false;
-	if (held)
+	if (waits || hp_crashes_kept() > n_seen) /* one that came just now, too */
 		hp_crash_let_go();
 }
 
@@ -101,32 +110,53 @@ int hp_crashes_hold_handle(struct hp_exchange *x)
 
 /* -- A crash ------------------------------------------------------------------------------------------------------- */
 
-static unsigned count_kept(void)
-{
-	unsigned n = 0;
-	while (hp_crash_at(n))
-		n++;
-	return n;
-}
-
 /* The patch that the thread crashed in, if it is in force: else nothing needs to be held, since what calls get now is
  * something else. */
-static struct hp_record *culprit(const struct hp_agent *agent, uint64_t id)
+static const struct hp_record *culprit(const struct hp_agent *agent, unsigned i)
 {
-	struct hp_record *record = hp_record_find(agent, id);
+	const struct hp_record *record = hp_record_find(agent, hp_crash_at(i)->walk.owner);
 	return record && record->patch && record->patch->applied ? record : NULL;
 }
 
-static bool hold_calls_of(const struct hp_record *record)
+/* Whether calls of the site lead into the patch's code: another may stand above it. */
+static bool is_on_top(const struct hp_record *record, const struct hp_site *site)
 {
-	size_t n = record->patch->n;
-	held = calloc(n + 1, sizeof(struct hp_site *));
-	for (size_t i = 0; held && i < n; i++)
-		held[i] = record->patch->items[i].site;
+	return site->n_layers && site->layers[site->n_layers - 1].patch == record->patch;
+}
+
+/* A site has one patch on top, so none is there twice, unless a patch crashed twice. */
+static size_t collect_sites(const struct hp_agent *agent, struct hp_site **sites)
+{
+	size_t n = 0;
+	for (unsigned i = 0; i < n_seen; i++) {
+		const struct hp_record *record = culprit(agent, i);
+		for (unsigned k = 0; k < i && record; k++)
+			if (culprit(agent, k) == record)
+				record = NULL;
+		for (size_t k = 0; record && k < record->patch->n; k++) {
+			struct hp_site *site = record->patch->items[k].site;
+			if (!is_on_top(record, site))
+				continue;
+			if (sites)
+				sites[n] = site;
+			n++;
+		}
+	}
+	return n;
+}
+
+/* What is to be held now, whatever was: within a session. Without memory for the list calls go on, and may crash, too.
+ */
+static void hold_calls(const struct hp_agent *agent)
+{
+	struct hp_site **before = held;
+	size_t n = catches ? collect_sites(agent, NULL) : 0;
+	held = n ? calloc(n, sizeof(struct hp_site *)) : NULL;
 	if (held)
-		hp_gate_hold(held, n);
-	held_for = record->id;
-	return held != NULL;
+		hp_gate_hold(held, collect_sites(agent, held));
+	else
+		hp_gate_let_on();
+	free(before);
 }
 
 /* False: another operation is under way. */
@@ -135,10 +165,10 @@ static bool see(const struct hp_agent *agent, unsigned n)
 	struct hotpatch_options options = {.size = sizeof(options), .timeout_ms = TURN_MS};
 	struct hp_session session;
 	bool done = hp_session_begin(&session, &options, __builtin_frame_address(0)) == 0;
-	for (; done && n_seen < n; n_seen++) {
-		const struct hp_record *record = culprit(agent, hp_crash_at(n_seen)->walk.owner);
-		if (record && !held)
-			(void)!hold_calls_of(record); /* without memory calls go on, and may crash, too */
+	if (done) {
+		for (; n_seen < n; n_seen++)
+			hp_crash_note_seen(n_seen);
+		hold_calls(agent);
 	}
 	hp_session_close(&session);
 	return done;
@@ -156,7 +186,7 @@ static bool tell(const struct hp_agent *agent)
 
 int hp_crashes_tend(struct hp_agent *agent)
 {
-	unsigned n = count_kept();
+	unsigned n = hp_crashes_kept();
 	if (catches && !anybody_holds(agent))
 		end();
 	if (n > n_seen && !see(agent, n))
@@ -167,14 +197,13 @@ int hp_crashes_tend(struct hp_agent *agent)
 	return catches ? LOOK_MS : -1;
 }
 
-void hp_crashes_go_on(struct hp_agent *agent)
+void hp_crashes_go_on(const struct hp_agent *agent)
 {
 	hp_crashes_learn(agent);
-	if (!held || culprit(agent, held_for))
+	if (n_seen == 0)
 		return;
-	hp_gate_let_on();
-	free(held);
-	held = NULL;
+	hold_calls(agent);
+	n_told = 0; /* that it has become another matter */
 }
 
 void hp_crashes_reset(void)
@@ -223,10 +252,9 @@ int hp_crashes_list_handle(struct hp_exchange *x)
 	int error = hp_request_read(x);
 	if (error)
 		return error;
-	unsigned n = count_kept();
 	hp_put(x->out, held != NULL, 1);
-	hp_put(x->out, n, 4);
-	for (unsigned i = 0; i < n; i++)
+	hp_put(x->out, n_seen, 4); /* of others it is not known yet whether calls are to be held */
+	for (unsigned i = 0; i < n_seen; i++)
 		put_crash(x->agent, x->out, i);
 	return 0;
 }
@@ -234,7 +262,7 @@ int hp_crashes_list_handle(struct hp_exchange *x)
 int hp_crashes_let_die_handle(struct hp_exchange *x)
 {
 	int error = hp_request_read(x);
-	if (!error && count_kept() == 0)
+	if (!error && hp_crashes_kept() == 0)
 		error = hp_err_set(&x->err, HOTPATCH_ESTATE, "no thread of the process has crashed");
 	if (!error)
 		hp_crash_let_go();

@@ -23,7 +23,10 @@ int hp_crashes_let_die_handle(struct hp_exchange *x) HP_MUST_CHECK;
 int hp_crashes_tend(struct hp_agent *agent);
 
 /* A patch has come into force, or gone: calls go on if what crashed is not in force any more. Within its session. */
-void hp_crashes_go_on(struct hp_agent *agent);
+void hp_crashes_go_on(const struct hp_agent *agent);
+
+/* How many threads are kept, and never run again. */
+unsigned hp_crashes_kept(void);
 
 /* In a child of fork, which has no client. */
 void hp_crashes_reset(void);

@@ -280,9 +280,13 @@ static int open_survey(struct protocol *p, struct hp_err *err)
 		error = hp_codes_add_bytes(&codes, jump + 1, jump + p->wanted.sites[i]->plan.jump_len, (uint32_t)i,
 		                           err);
 	}
-	if (!error)
-		return hp_survey_open(&codes, &p->survey, err);
-	hp_codes_free(&codes);
+	if (error) {
+		hp_codes_free(&codes);
+		return error;
+	}
+	error = hp_survey_open(&codes, &p->survey, err);
+	if (!error) /* they come to no breakpoint any more */
+		p->survey->threads->leaves_crashed = true;
 	return error;
 }
 

@@ -16,8 +16,13 @@
 #include "live/session.h"
 #include "live/threads.h"
 
-/* FREE is a place that nobody has; FILLING is being written; CHOSEN ends the process. */
-enum state { FREE, FILLING, KEPT, CHOSEN };
+/* FREE is a place that nobody has; FILLING is being written; SEEN was looked at; CHOSEN ends the process. */
+enum state { FREE, FILLING, KEPT, SEEN, CHOSEN };
+
+enum {
+	LOOKED_AT_WITHIN = 60, /* s */
+	STACK_NEEDED = 6144,   /* bytes, of an alternate signal stack: walking takes most of them */
+};
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 enum { N_SIGNALS = sizeof(signals) / sizeof(*signals) };
@@ -129,12 +134,21 @@ static struct hp_crash *take_place(void)
 	return NULL;
 }
 
+/* On a stack that is too small, what lies beneath it would be written over. */
+static bool has_room(const ucontext_t *context)
+{
+	uintptr_t low = (uintptr_t)context->uc_stack.ss_sp, here = (uintptr_t)__builtin_frame_address(0);
+	if (context->uc_stack.ss_flags & SS_DISABLE || here - low >= context->uc_stack.ss_size)
+		return true;
+	return here - low >= STACK_NEEDED;
+}
+
 /* NULL: it is not to be. */
 static struct hp_crash *keep(int signo, const siginfo_t *info, const ucontext_t *context)
 {
 	int tid = hp_thread_self();
 	struct hp_walk walk;
-	if (!atomic_load(&tell) || !is_its_own(info) || process_id() != atomic_load(&process) ||
+	if (!atomic_load(&tell) || !is_its_own(info) || !has_room(context) || process_id() != atomic_load(&process) ||
 	    tid == atomic_load(&catcher) || hp_session_is_of(tid) || !is_of_interest(context, tid, &walk))
 		return NULL;
 	struct hp_crash *crash = take_place();
@@ -145,17 +159,20 @@ static struct hp_crash *keep(int signo, const siginfo_t *info, const ucontext_t 
 	crash->code = info->si_code;
 	crash->address = info->si_code > 0 ? (uintptr_t)info->si_addr : 0;
 	crash->walk = walk;
+	uint32_t kept = KEPT;
 	atomic_store(&crash->state, KEPT);
+	if (!atomic_load(&tell)) /* just now: nobody will look */
+		atomic_compare_exchange_strong(&crash->state, &kept, CHOSEN);
 	return crash;
 }
 
-/* All are blocked here. Our own question is answered by a handler that looks and returns. */
+/* All are blocked here. Our own question is not answered: an alternate stack may have no room for that. */
 static void allow_default_actions(void)
 {
-	uint64_t blocked = 0;
+	uint64_t blocked = UINT64_C(1) << (hp_ask_signal() - 1);
 	struct sigaction action;
 	for (int signo = 1; signo < 64; signo++)
-		if (signo != hp_ask_signal() && sigaction(signo, NULL, &action) == 0 &&
+		if (sigaction(signo, NULL, &action) == 0 &&
 		    ((action.sa_flags & SA_SIGINFO) || action.sa_handler != SIG_DFL))
 			blocked |= UINT64_C(1) << (signo - 1);
 	hp_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&blocked, 0, sizeof(blocked), 0, 0);
@@ -167,11 +184,15 @@ static void block_all(void)
 	hp_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof(all), 0, 0);
 }
 
+/* Who wants to know may be unable to look: it waits for a lock that this thread has. */
 static void wait_for_choice(struct hp_crash *crash)
 {
+	struct timespec second = {1, 0};
+	uint64_t deadline = hp_now() + (uint64_t)LOOKED_AT_WITHIN * 1000000000;
+	uint32_t state;
 	allow_default_actions();
-	while (atomic_load(&crash->state) == KEPT)
-		hp_syscall(SYS_futex, (long)&crash->state, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, KEPT, 0, 0, 0);
+	while ((state = atomic_load(&crash->state)) == SEEN || (state == KEPT && hp_now() < deadline))
+		hp_syscall(SYS_futex, (long)&crash->state, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, state, (long)&second, 0, 0);
 	block_all();
 }
 
@@ -257,11 +278,18 @@ bool hp_crash_is_kept(int tid)
 	return false;
 }
 
+void hp_crash_note_seen(unsigned index)
+{
+	uint32_t kept = KEPT;
+	atomic_compare_exchange_strong(&crashes[index].state, &kept, SEEN);
+}
+
 void hp_crash_let_go(void)
 {
 	for (size_t i = 0; i < HP_CRASHES_MAX; i++) {
-		uint32_t kept = KEPT;
-		if (!atomic_compare_exchange_strong(&crashes[i].state, &kept, CHOSEN))
+		uint32_t state = atomic_load(&crashes[i].state);
+		if ((state != KEPT && state != SEEN) ||
+		    !atomic_compare_exchange_strong(&crashes[i].state, &state, CHOSEN))
 			continue;
 		hp_syscall(SYS_futex, (long)&crashes[i].state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, 0, 0, 0);
 		return;

@@ -14,6 +14,8 @@
  * A kept thread has what it had: stack, registers, locks. It counts as in the code it crashed in for whoever wants to
  * free that; a transition leaves it out, since it will not run that code again.
  *
+ * An overflow of the stack is caught on an alternate signal stack that has room, and else ends the process.
+ *
  * While it waits it blocks the signals that the program handles: its handlers would run on top of what is broken. The
  * others take their default actions, so that the process can be stopped and ended.
  */
@@ -48,6 +50,9 @@ void hp_crash_release(void);
 /* Those that are kept, in the order they came: index 0, 1, ... NULL: no more. */
 const struct hp_crash *hp_crash_at(unsigned index);
 bool hp_crash_is_kept(int tid);
+
+/* One that nobody has looked at within a minute ends the process. */
+void hp_crash_note_seen(unsigned index);
 
 /* The process ends, by the signal of the first that is kept; the call may return before. */
 void hp_crash_let_go(void);

@@ -6,6 +6,7 @@
 
 #include "base/readers.h"
 #include "live/ask.h"
+#include "live/session.h"
 #include "live/threads.h"
 
 /* Callers run this wherever they are: in handlers, with locks held, on small stacks. */
@@ -141,11 +142,25 @@ GATE_TEXT static void wait_at_gate(struct visit *visit, uint64_t word)
 	}
 }
 
+/* Who brings another patch waits for nobody: neither who holds, nor who has the turn. */
+GATE_TEXT static bool is_never_held(void)
+{
+	int self = thread_self();
+	return atomic_load(&hold_owner) == self || hp_session_is_of(self);
+}
+
+/* What a caller of the site has to wait for; 0: nothing. */
+GATE_TEXT static uint32_t hold_of(const struct hp_site *site)
+{
+	uint32_t now = atomic_load(&hold);
+	return now && atomic_load(&site->held) && !is_never_held() ? now : 0;
+}
+
 /* Where no transition says otherwise. What was read before waiting may be of yesterday. */
 GATE_TEXT static uintptr_t go_on_or_be_held(const struct visit *visit, uintptr_t target)
 {
-	uint32_t now = atomic_load(&hold);
-	if (!now || !atomic_load(&visit->site->held) || atomic_load(&hold_owner) == thread_self())
+	uint32_t now = hold_of(visit->site);
+	if (!now)
 		return target;
 	hp_gate_wait((uint32_t *)&hold, now, visit->frame);
 	return 0;
@@ -175,7 +190,9 @@ GATE_TEXT static uintptr_t choose(struct visit *visit)
 		return 0;
 	}
 	if (visit->looked == HP_IN)
-		return before;
+		return go_on_or_be_held(visit, before);
+	if (visit->looked == HP_UNKNOWN && phase_of(word) == CLOSED && hold_of(site))
+		return go_on_or_be_held(visit, 0);
 	if (visit->looked == HP_UNKNOWN && phase_of(word) == CLOSED)
 		return atomic_compare_exchange_strong(&gate, &word, word + 4) ? before : 0;
 	wait_at_gate(visit, word);
@@ -203,7 +220,7 @@ void hotpatch_poll(void)
 	for (;;) {
 		if (phase_of(word) == CLOSED || phase_of(word) == DECIDED)
 			hp_gate_wait(futex_word(), (uint32_t)word, NULL);
-		else if (now && atomic_load(&hold_owner) != thread_self())
+		else if (now && !is_never_held())
 			hp_gate_wait((uint32_t *)&hold, now, NULL);
 		else
 			return;
@@ -343,24 +360,37 @@ static uint32_t next_hold(void)
 	return last;
 }
 
-/* The number first: who finds the site held finds a number to wait for. */
+/* Of what was held, all but these. */
+static void let_go_but(struct hp_site *const *sites, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		sites[i]->mark = 1;
+	for (size_t i = 0; i < held.n; i++)
+		if (!held.sites[i]->mark && atomic_exchange(&held.sites[i]->held, false))
+			hp_gate_keep_before(held.sites[i]);
+	for (size_t i = 0; i < n; i++)
+		sites[i]->mark = 0;
+}
+
+/* The number first: who finds the site held finds a number to wait for. Those that are held already see no gap. */
 void hp_gate_hold(struct hp_site *const *sites, size_t n)
 {
-	held.sites = sites;
-	atomic_store(&held.n, n);
 	atomic_store(&hold_owner, thread_self());
 	atomic_store(&hold, next_hold());
 	for (size_t i = 0; i < n; i++) {
 		atomic_store(&sites[i]->held, true);
 		hp_gate_take_slot(sites[i]);
 	}
+	let_go_but(sites, n);
+	atomic_store(&held.n, 0);
+	held.sites = sites;
+	atomic_store(&held.n, n);
+	wake(&hold);
 }
 
 void hp_gate_let_on(void)
 {
-	for (size_t i = 0; i < held.n; i++)
-		if (atomic_exchange(&held.sites[i]->held, false))
-			hp_gate_keep_before(held.sites[i]);
+	let_go_but(NULL, 0);
 	atomic_store(&held.n, 0);
 	atomic_store(&hold, 0);
 	wake(&hold);

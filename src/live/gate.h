@@ -67,8 +67,8 @@ bool hp_gate_decide(uint32_t passes); /* CLOSED -> DECIDED unless somebody passe
 void hp_gate_open(void);              /* -> OPEN; callers go on */
 
 /* Callers of these sites, and of hotpatch_poll, wait until they are let on or a transition gives the site another
- * definition; not the calling thread. Every site has a definition. One hold at a time; the array is kept until its end.
- * Within the turn. */
+ * definition; not the calling thread, nor who is in a session. Every site has a definition. What was held before and is
+ * not among them is let go. The array is kept until then. Within the turn. */
 void hp_gate_hold(struct hp_site *const *sites, size_t n);
 void hp_gate_let_on(void);
 /* Behind a transition: those at sites that it gave something else go on. */

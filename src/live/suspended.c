@@ -198,6 +198,7 @@ enum hp_look hp_suspended_look(struct hp_suspended *s, struct hp_threads *thread
 	if (!s->again)
 		return doubt(s, "a stack that was announced just now");
 	s->threads = threads;
+	s->again->leaves_crashed = threads->leaves_crashed;
 	s->codes = codes;
 	s->deadline = patience.deadline;
 	hp_ask_again(threads);

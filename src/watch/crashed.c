@@ -230,6 +230,8 @@ bool hp_crashed_look(struct hp_crashed *crashed, struct hp_report *report, struc
 		free(scene);
 		crashed->is_held |= crashes.are_calls_held;
 	}
+	if (crashes.n < crashed->n) /* another program is in its place */
+		*crashed = (struct hp_crashed){.n = crashes.n};
 	if (crashed->is_held && !crashes.are_calls_held)
 		say_going_on(report, &crashes, watched->pid);
 	crashed->is_held = crashes.are_calls_held;
@@ -243,6 +245,8 @@ void hp_crashed_let_die(const struct hp_crashed *crashed, struct hp_report *repo
 
 	if (!crashed->n)
 		hp_report_say(report, "nothing", NULL, "no thread has crashed");
-	else if (watched->remote && hp_remote_let_die(watched->remote, &err) < 0 && err.code != HOTPATCH_EGONE)
-		hp_report_say(report, "error", NULL, "%s; the process runs on", err.text);
+	else if (hp_watched_connect(watched, &err) == 0 && hp_remote_let_die(watched->remote, &err) == 0)
+		return;
+	else if (!hp_watched_has_ended(watched) && kill(watched->pid, SIGABRT) == 0)
+		hp_report_say(report, "error", NULL, "%s; the process was sent SIGABRT", err.text);
 }

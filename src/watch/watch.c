@@ -23,6 +23,7 @@ struct watch {
 	struct hp_work work;
 	struct hp_watched watched;
 	struct hp_crashed crashed;
+	bool has_news;        /* and crashed does not know them yet */
 	struct hp_keys *keys; /* NULL: there are none */
 	int signals;
 	bool is_ending; /* the program was asked to */
@@ -86,7 +87,7 @@ static int read_generations(struct watch *w, struct hp_generations *ret, struct 
 static void go(struct watch *w,
                int (*where)(const struct hp_generations *generations, unsigned *ret_number, struct hp_err *err))
 {
-	const struct hp_patience patience = {.wait_ms = USE_MS, .is_strict = w->work.mode == HP_WATCH_SAFE_POINT};
+	const struct hp_patience patience = {.wait_ms = USE_MS, .is_strict = hp_work_is_strict(&w->work)};
 	struct hp_generations generations = {0};
 	struct hp_remote_result result = {0};
 	struct hp_err err;
@@ -196,10 +197,13 @@ static void take_keys(struct watch *w)
 /* One was told of, or what is done about the last may have been done: by a save, a key, or another command. */
 static void look_for_crashes(struct watch *w)
 {
-	bool has_news = w->watched.remote && hp_remote_take_news(w->watched.remote);
+	struct hp_err err;
 
-	if (has_news || w->crashed.is_held)
-		(void)hp_crashed_look(&w->crashed, w->report, w->work.lines, &w->watched);
+	w->has_news |= w->watched.remote && hp_remote_take_news(w->watched.remote);
+	if ((w->has_news || w->crashed.is_held) && hp_watched_connect(&w->watched, &err) == 0 &&
+	    hp_crashed_look(&w->crashed, w->report, w->work.lines, &w->watched))
+		w->has_news = false;
+	w->work.are_calls_held = w->crashed.is_held;
 }
 
 /* -- The loop -------------------------------------------------------------------------------------------------- */

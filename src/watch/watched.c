@@ -123,27 +123,42 @@ static int put_agent(struct hp_watched *watched, struct hp_err *err)
 	return hp_remote_open(watched->pid, CONNECT_MS, &watched->remote, err);
 }
 
-int hp_watched_connect(struct hp_watched *watched, struct hp_err *err)
+static int open_agent(struct hp_watched *watched, bool is_first, struct hp_err *err)
 {
-	if (watched->remote && !hp_remote_is_broken(watched->remote))
-		return 0;
-	bool is_first = !watched->remote;
-	hp_remote_close(watched->remote);
-	watched->remote = NULL;
 	if (hp_watched_has_ended(watched))
 		return hp_err_set(err, HOTPATCH_EGONE, "the process has ended");
 	int r = watched->is_ours && is_first ? open_child(watched, err)
 	                                     : hp_remote_open(watched->pid, CONNECT_MS, &watched->remote, err);
 	if (r == HOTPATCH_ENOFILE && !hp_watched_has_ended(watched))
 		r = put_agent(watched, err);
-	if (r == 0 && watched->holds)
-		r = hp_remote_hold(watched->remote, true, &(uint64_t){0}, err);
-	if (r == HOTPATCH_ENOTSUP) /* an older runtime: a crash ends the program */
-		r = 0;
-	if (r < 0) {
-		hp_remote_close(watched->remote);
+	if (r < 0)
 		watched->remote = NULL;
-	}
+	return r;
+}
+
+/* An older runtime cannot: there a crash ends the program. */
+static int hold(struct hp_watched *watched, struct hp_err *err)
+{
+	uint64_t signals;
+	int r = watched->holds ? hp_remote_hold(watched->remote, true, &signals, err) : 0;
+
+	return r == HOTPATCH_ENOTSUP ? 0 : r;
+}
+
+/* The old connection goes when there is another: with the last one that holds, calls that are held end the process. */
+int hp_watched_connect(struct hp_watched *watched, struct hp_err *err)
+{
+	struct hp_remote *old = watched->remote;
+
+	if (old && !hp_remote_is_broken(old))
+		return 0;
+	watched->remote = NULL;
+	int r = open_agent(watched, !old, err);
+	if (r == 0)
+		r = hold(watched, err);
+	hp_remote_close(r < 0 ? watched->remote : old);
+	if (r < 0)
+		watched->remote = old;
 	return r;
 }
 

@@ -17,6 +17,11 @@ enum {
 	SPIN_MS = 100,
 };
 
+bool hp_work_is_strict(const struct hp_work *w)
+{
+	return w->mode == HP_WATCH_SAFE_POINT && !w->are_calls_held;
+}
+
 void hp_work_say_failure(struct hp_work *w, const struct hp_err *err)
 {
 	hp_report_say(w->report, "error", json_pack("{s:s?}", "code", hotpatch_code_name(err->code)),
@@ -346,7 +351,7 @@ static bool is_passed_over(struct hp_work *w, struct hp_source *part, const stru
 /* False: the whole of what was a part is waited for. */
 static bool reload(struct hp_work *w, struct hp_source *part)
 {
-	bool is_strict = w->mode == HP_WATCH_SAFE_POINT;
+	bool is_strict = hp_work_is_strict(w);
 	struct hp_reload_options options = {
 		.last = w->generation,
 		.patience = {.wait_ms = is_strict ? SAFE_MS : WAIT_MS, .is_strict = is_strict},

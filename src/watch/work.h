@@ -38,6 +38,7 @@ struct hp_work {
 	double database_due;        /* it is to be read again; 0: no */
 	bool has_failed;            /* units have, and it was said */
 	bool is_wanted;             /* a reload, whatever the mode */
+	bool are_calls_held;        /* behind a crash: who waits may be in old code, and come to no safe point */
 	bool was_polling;           /* and it was said */
 	unsigned generation;        /* the last one made */
 	struct hp_names_told stuck; /* functions that threads stay in */
@@ -59,6 +60,9 @@ int hp_work_timeout(const struct hp_work *work);
 
 /* Applies what waits, and tries again what failed or was refused; false: there is nothing. */
 bool hp_work_apply(struct hp_work *work);
+
+/* Whether nobody may be in old code when another takes its place. */
+bool hp_work_is_strict(const struct hp_work *work);
 
 /* What is said of a failure outside of a reload. */
 void hp_work_say_failure(struct hp_work *work, const struct hp_err *err);
