@@ -95,7 +95,7 @@ inserted_line() {
 		static int table[4] = {1, 2, 3, 4};
 		static int pick(int n) { return table[n & 3] / (n + 1); }
 		#ifdef NEW
-
+		#line 100
 		static int added[3] = {5, 6, 7};
 		#endif
 		static __attribute__((noinline)) int same(int n) { int all[4] = {n, 2, 3, 4}, i = n & 3; int *at = &all[i]; return *at * n + pick(n); }
