@@ -312,7 +312,7 @@ gone() {
 	slow_compiler 60
 	for signal in INT TERM HUP; do
 		rm -f children
-		env --default-signal=INT TMPDIR="$work/tmp" "$hotpatch" build -C out src/serve.c >said 2>&1 3>&- &
+		env --default-signal=INT,HUP TMPDIR="$work/tmp" "$hotpatch" build -C out src/serve.c >said 2>&1 3>&- &
 		local pid=$! status=0 i
 		for ((i = 0; i < 500; i++)); do
 			[[ $(cat children 2>/dev/null | wc -l) -ge 3 ]] && break

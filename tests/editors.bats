@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # editors.bats - doc/editors.md tells the truth: its files are taken as printed; the events are those there are, with the
-# fields that stand there; vim and gdb do with them what it says. emacs and VS Code are not run: the lines they would get
+# fields that stand there; vim, emacs and gdb do with them what it says. VS Code is not run: the lines it would get
 # are those of a watch at work, and the expressions of tasks.json are applied to these.
 
 bats_require_minimum_version 1.5.0
@@ -240,6 +240,72 @@ matches() {
 	grep -q '^hotpatch: process .* has ended with status 0$' lines
 	[[ $(matches "$background.beginsPattern" | wc -l) == $(matches "$background.endsPattern" | wc -l) ]]
 	sed -n 's/^hotpatch: \(begin\|end\).*/\1/p' lines | paste -sd ' ' | grep -xE 'begin end( begin end)+'
+}
+
+# Seen to fail: with the threshold left out (the thread in old code is passed over), with a filter that says nothing
+# of it.
+@test "emacs: next-error goes to what compilers say and to who runs old code, and C-c C-k ends it all" {
+	command -v emacs >/dev/null || skip "emacs is not installed"
+	project gcc "-O2 -g -Wall"
+	open_pipes
+	cp "$printed/hotpatch.jq" .
+	sed 's@\./app@./app in out@' "$printed/emacs.sh" >run
+	cat >steps.el <<-'E'
+		(require 'subr-x)
+		(setq make-backup-files nil)
+		(defun text () (with-current-buffer "*compilation*" (buffer-string)))
+		(defun await (what)
+		  (let ((tries 1000))
+		    (while (not (string-match-p what (text)))
+		      (accept-process-output nil 0.02)
+		      (when (zerop (setq tries (1- tries)))
+		        (princ (format "never: %s\n%s" what (text)))
+		        (kill-emacs 1)))))
+		(defun edit (file from to)
+		  (with-current-buffer (find-file-noselect file)
+		    (goto-char (point-min))
+		    (while (search-forward from nil t) (replace-match to t t))
+		    (save-buffer)))
+		(defun place ()
+		  (next-error)
+		  (with-current-buffer (window-buffer)
+		    (princ (format "at %s:%d:%d\n" (buffer-file-name) (line-number-at-pos) (1+ (current-column))))))
+		(compile (string-trim (with-temp-buffer (insert-file-contents "run") (buffer-string))))
+		(await "^hotpatch: watching 4 files")
+		(edit "src/tax.c" "RATE" "RATTE")
+		(await "^hotpatch: end: .* could not be compiled")
+		(place)
+		(edit "src/tax.c" "RATTE" "RATE * 2")
+		(await "^hotpatch: end: applied tax$")
+		(edit "src/price.c" "return asked" "int unused;\n\treturn asked + 1")
+		(await "^hotpatch: end: applied count, tax$\\|^hotpatch: end: applied count$")
+		(place)
+		(place)
+		(edit "src/main.c" "return 3" "return 4")
+		(await "^hotpatch: end: applied .*main.*$")
+		(place)
+		(with-current-buffer "*compilation*" (call-interactively (lookup-key compilation-mode-map (kbd "C-c C-k"))))
+		(await "^Compilation \\(interrupt\\|exited abnormally with code 130\\)")
+		(princ (text))
+	E
+	timeout 100 emacs -Q --batch -l "$printed/hotpatch.el" -l steps.el >emacs.out 2>emacs.said 3>&- &
+	editor=$!
+	exec {to}>in {from}<out
+	wait "$editor" || {
+		cat emacs.out emacs.said
+		false
+	}
+	editor=
+	cat emacs.out
+	grep '^at ' emacs.out >places
+	sed -n 1p places | grep -qE "^at $work/src/tax.c:5:20$"
+	sed -n 2p places | grep -qE "^at $work/src/tax.c:6:1$"
+	sed -n 3p places | grep -qE "^at $work/src/price.c:14:13$"
+	sed -n 4p places | grep -qE "^at $work/src/main.c:$(grep -n fgets src/main.c | cut -d: -f1):[0-9]+$"
+	# The watch has ended, and the program with it: its end of the pipe is closed.
+	local status=0
+	read -r -t 20 -u "$from" || status=$?
+	[[ $status == 1 ]] # not 142, which is the time
 }
 
 # --- gdb

@@ -6,7 +6,7 @@
 # '??'), with versions not read (the stripped program gets the newer function), with
 # vector registers not restored behind descriptors, with constants of several patches taken for one (the second price is the
 # first's), or for the program's (the third is), and each for itself (none is the kept one), and with a table of labels that is
-# not const kept (the process is gone), and with a lost connection's process not asked again (it keeps the patch).
+# not const kept (the process is gone), with the last of several functions of a name called other code (libhotpatch.so.0's), and with a lost connection's process not asked again (it keeps the patch).
 
 load e2e/helpers
 
@@ -73,11 +73,11 @@ constants() {
 	expect price 1 100
 	expect interpret 1 35
 	expect keep 1 2
-	expect is_kept 0 101
+	expect find 0 101
 	"$hotpatch" apply "$shop/new2.hp" "$pid"
 	expect price 1 150
 	expect interpret 1 65
-	expect is_kept 0 102
+	expect find 0 102
 	"$hotpatch" apply "$shop/body.hp" "$pid"
 	expect price 1 1500
 	expect price 0 50
@@ -89,6 +89,15 @@ constants() {
 	"$hotpatch" revert new1 "$pid"
 	expect price 1 50
 	expect interpret 1 5
+	# One made from sources that the program was not compiled from.
+	tables_object "$1" "$2" -DNEW=1
+	tables_object "$1" "$2" -DNEW=2
+	tables_patch other
+	run "$hotpatch" apply "$shop/other.hp" "$pid"
+	[[ $status = 2 && $output == *"the code of 'find'"*" in 'the program' of process "*" is not what "*"nothing was changed"* ]] || {
+		echo "$output"
+		return 1
+	}
 }
 
 @test "constants that change with each of several patches: gcc -O0" { constants gcc O0; }

@@ -47,11 +47,13 @@ load watch/helpers
 	expect price 1 101
 }
 
-@test "two saves 60 ms apart: the second one runs, twenty times" {
-	project
+# saved_twice CC FLAGS TIMES: two saves 60 ms apart, the second of which runs.
+saved_twice() {
+	command -v "$1" >/dev/null || skip "$1 is not installed"
+	project "$1" "$2 -g"
 	watch
 	local i
-	for i in {1..20}; do
+	for ((i = 1; i <= $3; i++)); do
 		sed "s/100 + n/$((1000 * i)) + n/" "$BATS_TEST_DIRNAME/watch/price.c" >src/price.c
 		sleep 0.06
 		sed "s/100 + n/$((1000 * i + 500)) + n/" "$BATS_TEST_DIRNAME/watch/price.c" >src/price.c
@@ -67,11 +69,24 @@ load watch/helpers
 	[[ $output == true ]]
 }
 
-@test "a save while the compiler runs is compiled too, and what was half is never applied" {
-	project
-	printf '#!/bin/sh\ngcc "$@"; status=$?; sleep 0.5; exit $status\n' >slow
+@test "two saves 60 ms apart: the second one runs, twenty times: gcc -O2" { saved_twice gcc -O2 20; }
+@test "two saves 60 ms apart: the second one runs, five times: clang -O0" { saved_twice clang -O0 5; }
+@test "two saves 60 ms apart: the second one runs, twenty times: gcc -O0" {
+	[[ ${HP_WHOLE-} ]] || skip "only with HP_WHOLE=1"
+	saved_twice gcc -O0 20
+}
+@test "two saves 60 ms apart: the second one runs, twenty times: clang -O2" {
+	[[ ${HP_WHOLE-} ]] || skip "only with HP_WHOLE=1"
+	saved_twice clang -O2 20
+}
+
+# saved_meanwhile CC FLAGS: a save while the compiler runs.
+saved_meanwhile() {
+	command -v "$1" >/dev/null || skip "$1 is not installed"
+	project "$1" "$2 -g"
+	printf '#!/bin/sh\n%s "$@"; status=$?; sleep 0.5; exit $status\n' "$1" >slow
 	chmod +x slow
-	database "./slow -O2 -g" "${project_files[@]}"
+	database "./slow $2 -g" "${project_files[@]}"
 	watch
 	sed -i 's/100 + n/200 + n/' src/price.c
 	sleep 0.3
@@ -80,6 +95,9 @@ load watch/helpers
 	expect price 1 301
 	quiet
 }
+
+@test "a save while the compiler runs is compiled too, and what was half is never applied: gcc -O2" { saved_meanwhile gcc -O2; }
+@test "a save while the compiler runs is compiled too, and what was half is never applied: clang -O0" { saved_meanwhile clang -O0; }
 
 @test "files renamed into place, moved away and written anew, and what editors leave beside them" {
 	project

@@ -59,8 +59,10 @@ static void ignore_races(bool begins)
 
 /* Of LeakSanitizer, where the program has it: it looks for pointers in the data of images that the dynamic linker
  * knows, and in what it is told of. */
+/* NOLINTBEGIN(bugprone-reserved-identifier): sanitizer/lsan_interface.h has them so */
 extern void __lsan_register_root_region(const void *begin, size_t size) __attribute__((weak));
 extern void __lsan_unregister_root_region(const void *begin, size_t size) __attribute__((weak));
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 static void tell_leaks(const struct hp_region *region, bool is_there)
 {

@@ -470,6 +470,22 @@ static void note_parts(const struct matcher *m, const struct candidate *candidat
 	}
 }
 
+/* Another code by itself comes before a unit that is not meant because of it. Images ascend: of several candidates the
+ * program's is named. */
+static int check_code(struct matcher *m, size_t i)
+{
+	const struct candidate *any = NULL;
+
+	for (size_t k = 0; k < m->n_candidates; k++) {
+		if (m->candidates[k].change != i)
+			continue;
+		if (m->candidates[k].same)
+			return 0;
+		any = any ? any : &m->candidates[k];
+	}
+	return any ? refuse_code(m, any) : 0;
+}
+
 static int choose_change(struct matcher *m, size_t i)
 {
 	const struct candidate *any = NULL, *best = NULL;
@@ -511,6 +527,8 @@ int hp_match_make(struct hp_view *view, const struct hp_patchfile *file, struct 
 	if ((r = hp_aims_find(view, file, match->is_target, NULL, err)) < 0 || (r = gather(&m)) < 0 ||
 	    (r = compare_all(&m)) < 0)
 		goto out;
+	for (size_t i = 0; i < file->n_changes && r == 0; i++)
+		r = check_code(&m, i);
 	for (size_t i = 0; i < file->n_units && r == 0; i++)
 		r = find_unit(&m, i);
 	for (size_t i = 0; i < file->n_changes && r == 0; i++)
