@@ -232,7 +232,7 @@ static void measure_command(const struct commands *c)
 	struct samples ms = {0}, shell = {0};
 	char with[64], quantity[128];
 
-	if (!make(c, &project, "-O0 -g", report_smoke(c->report) ? 20 : 700))
+	if (!make(c, &project, "-O0 -g", report_smoke(c->report) ? 20 : 1150))
 		return;
 	make_patch(c, &project);
 	snprintf(child.program, sizeof(child.program), "%s/app", project.folder);

@@ -2,7 +2,7 @@
  * that was reduced every line stays where it is.
  *
  * Seen to fail: with strings, markers and attributes read as code, with inline functions and bodies with pragmas
- * taken out, and without the lines of bodies.
+ * taken out, and without the lines of bodies; words with those in braces of the rest taken for calls.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -159,11 +159,78 @@ static void reduced(void **state)
 	hp_bodies_free(&bodies);
 }
 
+/* Lines stay where they are; an edit without a symbol, and what is fixed, are as they were. */
+static void declared(void **state)
+{
+	static const char text[] = "# 1 \"a.c\"\n"
+				   "static int f(int a)\n{\n\treturn a;\n}\n"
+				   "int g(int a)\n{\n# 40 \"a.c\"\n\treturn f(a);\n}\n"
+				   "static inline int h(void) { return 1; }\n"
+				   "int i(void) { return h(); } int j;\n";
+	static const char wanted[] = "# 1 \"a.c\"\n"
+				     "static int f(int a)\n{\n\treturn a;\n}\n"
+				     "__attribute__((used)) int g(int a)\n{\n# 40 \"a.c\"\n\treturn f(a);\n}\n"
+				     "static inline int h(void) { return 1; }\n"
+				     "int i(void) ; int j;\n";
+	static const char without[] = "# 1 \"a.c\"\n"
+				      "static int f(int a)\n;\n\n\n"
+				      "int g(int a)\n;\n# 40 \"a.c\"\n\n\n"
+				      "static inline int h(void) { return 1; }\n"
+				      "int i(void) { return h(); } int j;\n";
+	static const enum hp_kept most[] = {HP_KEPT_COPY, HP_KEPT_ENTRY, HP_KEPT_NOT, HP_KEPT_NOT};
+	static const enum hp_kept last[] = {HP_KEPT_NOT, HP_KEPT_NOT, HP_KEPT_NOT, HP_KEPT_EDIT};
+	struct hp_bodies bodies = bodies_of(text);
+	size_t size = 0;
+	char *found = hp_bodies_declare(&bodies, most, &size), *other = hp_bodies_declare(&bodies, last, &size);
+
+	(void)state;
+	assert_string_equal(found, wanted);
+	assert_string_equal(other, without);
+	assert_int_equal(size, strlen(without));
+	free(found);
+	free(other);
+	hp_bodies_free(&bodies);
+}
+
+/* "f:g()" where the body of f calls g, "f:g" where it only names it, ":g" outside of bodies. */
+static void put_word(void *arg, const struct hp_word *word)
+{
+	static const char bodies[] = "ab";
+	char *to = arg;
+
+	if (word->n != 1 || word->text[0] < 'a' || word->text[0] > 'd')
+		return;
+	to += strlen(to);
+	if (word->body != SIZE_MAX)
+		*to++ = bodies[word->body];
+	*to++ = ':';
+	*to++ = word->text[0];
+	strcpy(to, word->is_called ? "() " : " ");
+}
+
+static void words(void **state)
+{
+	struct hp_bodies bodies = bodies_of("int c(int); int d(int);\n"
+	                                    "static int (*table[])(int) = {c, d};\n"
+	                                    "int a(int x) { return c(x) + (x ? 1 : d(x)); }\n"
+	                                    "int b(int x) { { return (int)(long)&c; } }\n"
+	                                    "int (*pick(int x))(int) { return d(x) ? c : 0; }\n"
+	                                    "int x = sizeof(c(1));\n");
+	char found[400] = "";
+
+	(void)state;
+	assert_int_equal(bodies.n, 2);
+	hp_bodies_each_word(&bodies, put_word, found);
+	assert_string_equal(found, ":c() :d() :c :d :a() a:c() a:d() :b() b:c :d :c :c() ");
+	hp_bodies_free(&bodies);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(functions),   cmocka_unit_test(others),  cmocka_unit_test(refused),
-		cmocka_unit_test(differences), cmocka_unit_test(reduced),
+		cmocka_unit_test(differences), cmocka_unit_test(reduced), cmocka_unit_test(declared),
+		cmocka_unit_test(words),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -491,6 +491,32 @@ bool hp_diff_limit(struct hp_diff *diff, char *const *names, size_t n_names)
 	return true;
 }
 
+static void forget_old(struct hp_diff *diff, size_t new_atom)
+{
+	if (diff->old_of[new_atom] != HP_NO_ATOM)
+		diff->new_of[diff->old_of[new_atom]] = HP_NO_ATOM;
+	diff->old_of[new_atom] = HP_NO_ATOM;
+	diff->differs[new_atom] = false;
+}
+
+bool hp_diff_limit_copies(struct hp_diff *diff, char *const *names, size_t n_names)
+{
+	diff->is_partial = diff->has_copies = true;
+	for (size_t i = 0; i < diff->new_atoms->count; i++) {
+		const struct hp_atom *atom = &diff->new_atoms->items[i];
+		uint32_t old = diff->old_of[i];
+		if (atom->kind == HP_ATOM_VARIABLE &&
+		    (old == HP_NO_ATOM || diff->old_atoms->items[old].kind != HP_ATOM_VARIABLE))
+			return false;
+		if (!is_code(atom) || is_one_of(atom->name, names, n_names))
+			continue;
+		if (atom->is_global)
+			return false;
+		forget_old(diff, i);
+	}
+	return true;
+}
+
 bool hp_diff_is_changed(const struct hp_diff *diff, uint32_t new_atom)
 {
 	return diff->new_atoms->items[new_atom].kind == HP_ATOM_FUNCTION && diff->differs[new_atom];

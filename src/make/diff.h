@@ -25,6 +25,7 @@ struct hp_diff {
 	bool *is_moved;    /* per new atom that differs: only in where the labels stand that it holds */
 	bool has_frames;   /* ASan tells of the frames of their functions, in strings */
 	bool is_partial;   /* the new object has not all functions: hp_diff_limit */
+	bool has_copies;   /* static functions that the old one has are its own: hp_diff_limit_copies */
 };
 
 /* Takes both, also on failure. HOTPATCH_ENOMEM, HOTPATCH_EREFUSED where names cannot be matched. */
@@ -37,6 +38,11 @@ void hp_diff_free(struct hp_diff *diff);
 /* Of the new object only the functions of these names count: all others are stubs, which stand for what the old one
  * has. False: one of those is not in the old object, so that nothing can stand for it. */
 bool hp_diff_limit(struct hp_diff *diff, char *const *names, size_t n_names) HP_MUST_CHECK;
+
+/* The same where all others are not there, but for copies of static ones, which are no stubs: they are used in place of
+ * the old ones, and tell nothing. False: there is a function or a variable for which the old object has no place, or
+ * another kind of place than a variable that is written to. */
+bool hp_diff_limit_copies(struct hp_diff *diff, char *const *names, size_t n_names) HP_MUST_CHECK;
 
 /* A function that both have and that differs. */
 bool hp_diff_is_changed(const struct hp_diff *diff, uint32_t new_atom);

@@ -246,7 +246,7 @@ static int say_new(const struct selection *s, uint32_t index, struct hp_findings
 {
 	const struct hp_atom *atom = atom_of(s, index);
 
-	if (!s->unit->packed[index])
+	if (!s->unit->packed[index] || (s->unit->diff->has_copies && !atom->is_global))
 		return 0;
 	if (atom->kind == HP_ATOM_FUNCTION)
 		return hp_findings_add(findings, HP_FOUND_NEW_FUNCTION, s->unit->source, atom->name, s->err,

@@ -525,3 +525,66 @@ char *hp_bodies_reduce(const struct hp_bodies *bodies, char *const *names, size_
 	free(reduced);
 	return NULL;
 }
+
+/* -- With optimisation ----------------------------------------------------------------------------------------- */
+
+char *hp_bodies_declare(const struct hp_bodies *bodies, const enum hp_kept *kept, size_t *ret_size)
+{
+	char *reduced = NULL;
+	FILE *to = open_memstream(&reduced, ret_size);
+	size_t at = 0;
+
+	if (!to)
+		return NULL;
+	for (size_t i = 0; i < bodies->n; i++) {
+		const struct hp_body *body = &bodies->v[i];
+		bool is_left_out = kept[i] == HP_KEPT_NOT && !body->is_fixed;
+		size_t until = is_left_out ? body->open : body->head;
+		fwrite(bodies->text + at, 1, until - at, to);
+		at = until;
+		if (kept[i] == HP_KEPT_ENTRY)
+			fputs("__attribute__((used)) ", to);
+		if (!is_left_out)
+			continue;
+		fputc(';', to);
+		put_lines(to, bodies->text, body->open + 1, body->close);
+		at = body->close + 1;
+	}
+	fwrite(bodies->text + at, 1, bodies->size - at, to);
+	if (fclose(to) == 0)
+		return reduced;
+	free(reduced);
+	return NULL;
+}
+
+static size_t body_at(const struct hp_bodies *bodies, size_t at, size_t *next)
+{
+	while (*next < bodies->n && bodies->v[*next].close < at)
+		*next += 1;
+	bool is_inside = *next < bodies->n && at > bodies->v[*next].open && at < bodies->v[*next].close;
+	return is_inside ? *next : SIZE_MAX;
+}
+
+void hp_bodies_each_word(const struct hp_bodies *bodies, void (*each)(void *arg, const struct hp_word *word), void *arg)
+{
+	/* Only what could not be read changes the bodies, and all was read once. */
+	struct reader r = {.bodies = (struct hp_bodies *)(uintptr_t)bodies};
+	size_t at_body = 0, depth = 0;
+	enum kind kind = next(&r);
+
+	while (kind != END) {
+		struct hp_word word = {bodies->text + r.token.at, r.token.n, body_at(bodies, r.token.at, &at_body),
+		                       false};
+		bool is_outside = word.body == SIZE_MAX, is_name = kind == NAME;
+		bool is_body_brace = at_body < bodies->n &&
+		                     (r.token.at == bodies->v[at_body].open || r.token.at == bodies->v[at_body].close);
+		if (is_outside && !is_body_brace && mark_of(&r, &r.token) == '{')
+			depth++;
+		else if (is_outside && !is_body_brace && mark_of(&r, &r.token) == '}' && depth)
+			depth--;
+		kind = next(&r);
+		word.is_called = mark_of(&r, &r.token) == '(' && !(is_outside && depth);
+		if (is_name)
+			each(arg, &word);
+	}
+}

@@ -50,6 +50,29 @@ const char *hp_bodies_differ(const struct hp_bodies *before, const struct hp_bod
 /* The text with the bodies of the names alone. NULL without memory. */
 char *hp_bodies_reduce(const struct hp_bodies *bodies, char *const *names, size_t n_names, size_t *ret_size);
 
+/* What becomes of a body where functions depend on each other: depends.h. */
+enum hp_kept {
+	HP_KEPT_NOT,  /* its function is declared alone */
+	HP_KEPT_COPY, /* for the others alone */
+	HP_KEPT_EDIT,
+	HP_KEPT_ENTRY, /* an edit that has a symbol in the base, which leads to it afterwards */
+};
+
+/* The text with those bodies, and declarations in place of all others. NULL without memory. */
+char *hp_bodies_declare(const struct hp_bodies *bodies, const enum hp_kept *kept, size_t *ret_size);
+
+/* A word of the text, behind which an opening parenthesis stands or not. */
+struct hp_word {
+	const char *text;
+	size_t n;
+	size_t body; /* SIZE_MAX: of none */
+	bool is_called;
+};
+
+/* In the order of the text. What stands in braces outside of bodies is never called. */
+void hp_bodies_each_word(const struct hp_bodies *bodies, void (*each)(void *arg, const struct hp_word *word),
+                         void *arg);
+
 /* The name of a function, allocated. */
 char *hp_body_name(const struct hp_bodies *bodies, const struct hp_body *body);
 

@@ -147,6 +147,7 @@ static void reduce(struct hp_builds *builds, struct hp_source *unit, const char 
 {
 	struct hp_err ignored;
 	size_t size = 0;
+	unit->part.is_optimised = hp_part_is_optimised(unit->compile) || hp_part_is_optimised(unit->base);
 	char *reduced = hp_part_reduce(&unit->part, unit->made.diff, &size);
 
 	/* In the place of the text, whose name the compiler does not tell anybody: markers in it have the source's. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "types/array.h"
+#include "watch/depends.h"
 
 /* -- Commands -------------------------------------------------------------------------------------------------- */
 
@@ -15,8 +16,9 @@ static bool begins(const char *word, const char *with)
 /* What the whole refuses, or does to every function, has to be seen before anything is applied. */
 static bool is_telling(const char *word)
 {
-	static const char *const words[] = {"-Werror",    "-pedantic-errors", "-fsanitize", "-fprofile",
-	                                    "--coverage", "-fplugin",         "-fipa",      "-finline"};
+	static const char *const words[] = {"-Werror",   "-pedantic-errors", "-fsanitize",
+	                                    "-fprofile", "--coverage",       "-fplugin",
+	                                    "-fipa",     "-finline",         "-fwhole-program"};
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (begins(word, words[i]))
@@ -26,25 +28,40 @@ static bool is_telling(const char *word)
 
 const char *hp_part_unfit(const struct hp_compile *compile)
 {
-	bool has_source = false, is_optimised = false;
+	bool has_source = false;
 
 	for (size_t i = 1; i < compile->n_words; i++) {
 		const char *word = compile->words[i];
 		has_source |= strcmp(word, compile->source) == 0;
-		if (begins(word, "-O"))
-			is_optimised = strcmp(word, "-O0") != 0;
 		if (is_telling(word))
 			return "an option of its command has to see all of it";
 	}
-	if (is_optimised)
-		return "it is compiled with optimisation, where functions depend on each other";
 	return has_source ? NULL : "its command does not name it";
+}
+
+bool hp_part_is_optimised(const struct hp_compile *compile)
+{
+	bool is_optimised = false;
+
+	for (size_t i = 1; i < compile->n_words; i++)
+		if (begins(compile->words[i], "-O"))
+			is_optimised = strcmp(compile->words[i], "-O0") != 0;
+	return is_optimised;
+}
+
+/* A variable that is written to only by what was left out is no constant, and two functions that happen to do the same
+ * are two. */
+static size_t add_options(char **words, size_t n)
+{
+	words[n++] = (char *)(uintptr_t) "-fno-ipa-reference-addressable";
+	words[n++] = (char *)(uintptr_t) "-fno-ipa-icf";
+	return n;
 }
 
 struct hp_compile *hp_part_compile(const struct hp_compile *compile, const char *text_path)
 {
 	struct hp_compile *made = malloc(sizeof(*made));
-	char **words = calloc(compile->n_words + 3, sizeof(*words));
+	char **words = calloc(compile->n_words + 5, sizeof(*words));
 	size_t n = 0;
 
 	if (!made || !words) {
@@ -60,6 +77,8 @@ struct hp_compile *hp_part_compile(const struct hp_compile *compile, const char 
 		}
 		words[n++] = is_source ? (char *)(uintptr_t)text_path : compile->words[i];
 	}
+	if (hp_part_is_optimised(compile))
+		n = add_options(words, n);
 	*made = *compile;
 	made->words = words;
 	made->n_words = n;
@@ -202,6 +221,55 @@ static bool add_of_text(struct hp_part *part, size_t *ret_n)
 	return ok;
 }
 
+static char *stub_others(struct hp_part *part, const struct hp_atoms *base, size_t *ret_size)
+{
+	return add_callers(part, base) ? hp_bodies_reduce(&part->now, part->edits, part->n_edits, ret_size) : NULL;
+}
+
+/* What clang makes of a static function keeps its name and has other arguments, and what a static variable can be it
+ * knows of all that write to it (DeadArgumentElimination, IPSCCP). */
+static bool is_by_gcc(const struct hp_atoms *atoms)
+{
+	for (size_t i = 0; i < atoms->object->n_sections; i++) {
+		const struct hp_object_section *section = &atoms->object->sections[i];
+		if (strcmp(section->name, ".comment") == 0)
+			return section->bytes && memmem(section->bytes, section->size, "GCC: (", 6) &&
+			       !memmem(section->bytes, section->size, "clang", 5);
+	}
+	return false;
+}
+
+static char *declare_others(struct hp_part *part, const struct hp_atoms *base, size_t *ret_size)
+{
+	struct hp_depends depends;
+	struct hp_err ignored;
+	bool ok = true;
+
+	if (!is_by_gcc(base)) {
+		part->why = "it is compiled with optimisation, where clang's functions depend on each other";
+		return NULL;
+	}
+	if (hp_depends_read(&part->now, part->edits, part->n_edits, base, &depends, &ignored) < 0)
+		return NULL;
+	for (size_t i = 0; i < part->now.n && ok && !depends.why; i++)
+		if (depends.kept[i] >= HP_KEPT_EDIT)
+			ok = add_edit(part, hp_body_name(&part->now, &part->now.v[i]));
+	if (depends.why)
+		part->why = depends.why;
+	char *text = ok && !depends.why ? hp_bodies_declare(&part->now, depends.kept, ret_size) : NULL;
+	hp_depends_free(&depends);
+	return text;
+}
+
+static void forget_edits(struct hp_part *part)
+{
+	for (size_t i = 0; i < part->n_edits; i++)
+		free(part->edits[i]);
+	free(part->edits);
+	part->edits = NULL;
+	part->n_edits = 0;
+}
+
 char *hp_part_reduce(struct hp_part *part, const struct hp_diff *diff, size_t *ret_size)
 {
 	size_t n = 0;
@@ -210,15 +278,15 @@ char *hp_part_reduce(struct hp_part *part, const struct hp_diff *diff, size_t *r
 	if (part->why)
 		return NULL;
 	part->why = "memory was out";
+	forget_edits(part);
 	if (!add_of_object(part, diff) || !add_of_text(part, &n))
 		return NULL;
 	if (n == 0) {
 		part->why = "no function's text changed";
 		return NULL;
 	}
-	if (!add_callers(part, diff->old_atoms))
-		return NULL;
-	char *text = hp_bodies_reduce(&part->now, part->edits, part->n_edits, ret_size);
+	char *text = part->is_optimised ? declare_others(part, diff->old_atoms, ret_size)
+	                                : stub_others(part, diff->old_atoms, ret_size);
 	if (text)
 		part->why = NULL;
 	return text;
@@ -228,9 +296,7 @@ void hp_part_free(struct hp_part *part)
 {
 	hp_bodies_free(&part->last);
 	hp_bodies_free(&part->now);
-	for (size_t i = 0; i < part->n_edits; i++)
-		free(part->edits[i]);
-	free(part->edits);
+	forget_edits(part);
 	free(part->object);
 	*part = (struct hp_part){0};
 }

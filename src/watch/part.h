@@ -5,8 +5,11 @@
  *                                                                            applied where it differs
  *
  * What is compiled is every function that was edited since the program was started: generations are cumulative, so a
- * part is, too. Only where nothing but bodies differs from the last text that was compiled whole, and only without
- * optimisation: there a function's code depends on its own text alone, so that the part is what the whole would be.
+ * part is, too. Only where nothing but bodies differs from the last text that was compiled whole. Without optimisation
+ * a function's code depends on its own text alone, so that the part is what the whole would be. With it a part is right
+ * by itself, and the whole may be other code: with an edit go all that call it, and copies of the static functions that
+ * those call; everything else is taken for what a function of another file is (depends.h; ARCHITECTURE.md has what
+ * breaks without). Only gcc leaves the rest so that it can be.
  */
 #ifndef HP_WATCH_PART_H
 #define HP_WATCH_PART_H
@@ -21,10 +24,11 @@ struct hp_part {
 	struct hp_bodies last, now;    /* texts: of the last object of the whole, and of what is being compiled */
 	const struct hp_compile *with; /* last is of this command; NULL: there is none */
 	bool has_now;
-	char **edits; /* functions that were changed since the start, and maybe changed back */
+	char **edits; /* functions that differ from the start, or did a moment ago, and what goes with them */
 	size_t n_edits;
 	char *object;       /* of the edits alone; NULL: none */
 	bool is_wanted;     /* when the text is there */
+	bool is_optimised;  /* functions depend on each other */
 	bool is_applied;    /* and the whole has not come yet */
 	const char *why;    /* the whole alone was compiled; NULL: no reason is known */
 	double text_ms, ms; /* of the compiler */
@@ -34,6 +38,8 @@ struct hp_part {
 
 /* Why a unit that is compiled so is always compiled whole; NULL. */
 const char *hp_part_unfit(const struct hp_compile *compile);
+
+bool hp_part_is_optimised(const struct hp_compile *compile);
 
 /* The text of what is being compiled. Takes text. HOTPATCH_ENOMEM. */
 int hp_part_take_text(struct hp_part *part, char *text, size_t size, struct hp_err *err) HP_MUST_CHECK;

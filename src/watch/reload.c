@@ -106,9 +106,14 @@ enum step_kind {
 static int step_limit(const struct run *run, const struct hp_source *unit, struct hp_make_unit *made,
                       enum step_kind kind)
 {
-	if (kind != STEP_PART || hp_diff_limit(made->diff, unit->part.edits, unit->part.n_edits))
+	const struct hp_part *part = &unit->part;
+	bool (*limit)(struct hp_diff *, char *const *, size_t) =
+		part->is_optimised ? hp_diff_limit_copies : hp_diff_limit;
+
+	if (kind != STEP_PART || limit(made->diff, part->edits, part->n_edits))
 		return 0;
-	return hp_err_set(run->err, HOTPATCH_EREFUSED, "'%s' calls a function now that the program does not have",
+	return hp_err_set(run->err, HOTPATCH_EREFUSED,
+	                  "'%s' uses a function or a variable now that the program does not have",
 	                  unit->compile->source);
 }
 
