@@ -213,6 +213,16 @@ static void make_patch(const struct commands *c, const struct project *project)
 	project_run(project, line);
 }
 
+/* It was started, and its dynamic linker may not have come to the agent yet. */
+static void wait_for_agent(const struct commands *c, const struct project *project, int pid)
+{
+	char line[9000];
+
+	snprintf(line, sizeof(line), "until '%s' list %d >list.out 2>&1; do kill -0 %d || exit 1; done", c->hotpatch,
+	         pid, pid);
+	project_run(project, line);
+}
+
 static void run_patch(const struct commands *c, const struct project *project, int pid, struct samples *ms)
 {
 	char line[9000], back[9000];
@@ -237,6 +247,7 @@ static void measure_command(const struct commands *c)
 	make_patch(c, &project);
 	snprintf(child.program, sizeof(child.program), "%s/app", project.folder);
 	struct worker worker = worker_begin(&child, NULL);
+	wait_for_agent(c, &project, worker.pid);
 	run_patch(c, &project, worker.pid, &ms);
 	worker_kill(&worker);
 	for (unsigned i = 0, n = times(c, 100, 25); i < n; i++)
