@@ -124,21 +124,28 @@ bool hp_part_has_edit(const struct hp_part *part, const char *name)
 	return false;
 }
 
-/* Takes name. */
-static bool add_edit(struct hp_part *part, char *name)
+static bool add_edit(struct hp_part *part, const char *name)
 {
-	if (name && hp_part_has_edit(part, name)) {
-		free(name);
+	if (hp_part_has_edit(part, name))
 		return true;
-	}
-	char **edits = name ? hp_array_grow(part->edits, part->n_edits, sizeof(*edits)) : NULL;
-	if (!edits) {
-		free(name);
+	char **edits = hp_array_grow(part->edits, part->n_edits, sizeof(*edits));
+	if (!edits)
 		return false;
-	}
 	part->edits = edits;
-	edits[part->n_edits++] = name;
-	return true; /* NOLINT(-Wanalyzer-malloc-leak): the part has it */
+	edits[part->n_edits] = strdup(name);
+	if (!edits[part->n_edits]) /* NOLINT(-Wanalyzer-malloc-leak): the part has it */
+		return false;
+	part->n_edits++;
+	return true;
+}
+
+static bool add_body(struct hp_part *part, const struct hp_body *body)
+{
+	char *name = hp_body_name(&part->now, body);
+	bool ok = name && add_edit(part, name);
+
+	free(name);
+	return ok;
 }
 
 /* What the last object has that the base has not, or has otherwise. */
@@ -150,7 +157,7 @@ static bool add_of_object(struct hp_part *part, const struct hp_diff *diff)
 	for (uint32_t i = 0; i < atoms->count && ok; i++)
 		if (atoms->items[i].kind == HP_ATOM_FUNCTION &&
 		    (diff->old_of[i] == HP_NO_ATOM || hp_diff_is_changed(diff, i)))
-			ok = add_edit(part, strdup(atoms->items[i].name));
+			ok = add_edit(part, atoms->items[i].name);
 	return ok;
 }
 
@@ -200,7 +207,7 @@ static bool add_callers(struct hp_part *part, const struct hp_atoms *base)
 			continue;
 		for (uint32_t k = 0; k < base->count && ok; k++)
 			if (base->items[k].kind == HP_ATOM_FUNCTION && refers_to(&base->items[k], edit))
-				ok = add_edit(part, strdup(base->items[k].name));
+				ok = add_edit(part, base->items[k].name);
 	}
 	return ok;
 }
@@ -215,7 +222,7 @@ static bool add_of_text(struct hp_part *part, size_t *ret_n)
 		const struct hp_body *body = &part->now.v[i];
 		if (body->hash == part->last.v[i].hash)
 			continue;
-		ok = add_edit(part, hp_body_name(&part->now, body));
+		ok = add_body(part, body);
 		*ret_n += 1;
 	}
 	return ok;
@@ -253,7 +260,7 @@ static char *declare_others(struct hp_part *part, const struct hp_atoms *base, s
 		return NULL;
 	for (size_t i = 0; i < part->now.n && ok && !depends.why; i++)
 		if (depends.kept[i] >= HP_KEPT_EDIT)
-			ok = add_edit(part, hp_body_name(&part->now, &part->now.v[i]));
+			ok = add_body(part, &part->now.v[i]);
 	if (depends.why)
 		part->why = depends.why;
 	char *text = ok && !depends.why ? hp_bodies_declare(&part->now, depends.kept, ret_size) : NULL;
