@@ -150,7 +150,7 @@ static void measure_parts(const struct commands *c, const struct project *projec
 	unsigned number = 1000;
 
 	if (begin_parts(&session, project, &number))
-		for (unsigned i = 0, n = times(c, 20, 4); i < n; i++)
+		for (unsigned i = 0, n = times(c, 12, 4); i < n; i++)
 			save(&session, project, project_write_large, number++, &costs);
 	session_end(&session);
 	add_large(c, "its function alone", with, &costs);
@@ -158,7 +158,7 @@ static void measure_parts(const struct commands *c, const struct project *projec
 
 	session = session_begin(project, c->hotpatch, "--whole");
 	save(&session, project, project_write_large, number++, NULL);
-	for (unsigned i = 0, n = times(c, 8, 3); i < n; i++)
+	for (unsigned i = 0, n = times(c, 5, 3); i < n; i++)
 		save(&session, project, project_write_large, number++, &whole);
 	session_end(&session);
 	add_large(c, "whole", with, &whole);
@@ -170,7 +170,7 @@ static void measure_compiler(const struct commands *c, const struct project *pro
 	char line[256];
 
 	snprintf(line, sizeof(line), "gcc %s -c large.c -o alone.o", project->flags);
-	for (unsigned i = 0, n = times(c, 8, 3); i < n; i++)
+	for (unsigned i = 0, n = times(c, 5, 3); i < n; i++)
 		samples_add(&ms, project_run(project, line));
 	add(c->report, "the compiler alone", with, &ms);
 	samples_clear(&ms);
@@ -184,13 +184,13 @@ static bool make(const struct commands *c, struct project *project, const char *
 	return false;
 }
 
-static void measure_large(const struct commands *c, const char *flags)
+/* pairs: of functions. A trial's has to take longer than what watch compiles whole without a thought. */
+static void measure_large(const struct commands *c, const char *flags, unsigned pairs)
 {
 	struct project project;
 	char with[64];
 
-	/* A trial's has to take longer than what watch compiles whole without a thought. */
-	if (!make(c, &project, flags, report_smoke(c->report) ? 60 : report_quick(c->report) ? 100 : 200))
+	if (!make(c, &project, flags, pairs))
 		return;
 	snprintf(with, sizeof(with), "file of %u functions, %s", 2 * project.pairs, flags);
 	measure_compiler(c, &project, with);
@@ -274,9 +274,9 @@ void saves_measure(struct report *report)
 	measure_small(&c, &project);
 	project_remove(&project);
 	fprintf(stderr, "bench: saves, a large file\n");
-	measure_large(&c, "-O0");
+	measure_large(&c, "-O0", report_smoke(report) ? 60 : report_quick(report) ? 100 : 200);
 	if (!report_quick(report))
-		measure_large(&c, "-O2");
+		measure_large(&c, "-O2", 50); /* gcc takes many times as long */
 	fprintf(stderr, "bench: the whole command\n");
 	measure_command(&c);
 }
