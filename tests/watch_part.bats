@@ -14,8 +14,8 @@ bats_require_minimum_version 1.5.0
 
 load watch/helpers
 
-# large CC FLAGS [FIRST [TERM]]: the project with 400 functions in price.c, half of them static, behind the lines FIRST;
-# what is asked for begins with TERM.
+# large CC FLAGS [FIRST [TERM]]: the project with 400 functions in price.c (twice $functions), half of them static, behind
+# the lines FIRST; what is asked for begins with TERM. With optimisation they are 220, unless all is asked for.
 large() {
 	local i k
 	project "$1" "$2"
@@ -26,7 +26,7 @@ large() {
 		echo '#include "shop.h"'
 		echo "${3-}"
 		echo 'static int asked;'
-		for i in {0..199}; do
+		for ((i = 0; i < ${functions-200}; i++)); do
 			echo "static int step_$i(int n)"
 			echo '{'
 			echo '	static int calls;'
@@ -114,6 +114,7 @@ inlined() {
 }
 
 @test "gcc -O0: one function of 400, a mistake, callers that depend on it, a whole that differs, what is put into callers" {
+	[[ ${HP_WHOLE-} ]] || lines=20
 	large gcc -O0 'static int first(int n) { return n; }
 		static int second(int n) { return first(n) + 1; }
 		int third(int n) { return second(n); }
@@ -131,6 +132,7 @@ inlined() {
 
 @test "clang -O0: one function of 400" {
 	command -v clang >/dev/null || skip "clang is not installed"
+	[[ ${HP_WHOLE-} ]] || lines=10
 	large clang -O0
 	watch
 	part_of_400
@@ -139,7 +141,8 @@ inlined() {
 
 # optimised CC FLAGS: the same with functions that depend on each other in all ways; price(100 + i) is what the i-th gives.
 optimised() {
-	lines=4
+	[[ ${HP_WHOLE-} ]] || functions=110
+	lines=$((${functions-200} / 50))
 	large "$1" "$2" '#define APART __attribute__((noinline))
 		static APART int tiny(int n) { return n > 10 ? 1000 : n * 13 + 4; }
 		APART int ranged(int n) { return tiny(n & 7); }
@@ -260,7 +263,7 @@ both_give() {
 
 @test "clang -O2: the whole is compiled, and it is said why" {
 	command -v clang >/dev/null || skip "clang is not installed"
-	lines=2
+	lines=2 functions=110
 	large clang -O2
 	watch
 	sed -i 's/calls + 100;/calls + 1100;/' src/price.c
