@@ -175,7 +175,7 @@ static int find_calls(pid_t pid, struct calls *ret_calls, struct hp_err *err)
 /* -- Whether a thread is at a safe place -----------------------------------------------------------------------------
  */
 
-enum kind { PROGRAM, LIBC, LINKER, OTHER };
+enum kind { PROGRAM, LIBC, LINKER, SANITIZER, OTHER };
 
 struct stack {
 	enum kind kinds[FRAMES_MAX];
@@ -193,6 +193,20 @@ static enum kind kind_of(const char *path, const char *program)
 	    strncmp(base, "libpthread", 10) == 0)
 		return LIBC;
 	return strcmp(path, program) == 0 ? PROGRAM : OTHER;
+}
+
+/* The runtimes of sanitizers: gcc's are libraries, clang's are put into the program. */
+static bool is_sanitizer(const char *path, const char *function)
+{
+	static const char *const libraries[] = {"/libtsan.so", "/libasan.so", "/liblsan.so", "/libubsan.so"};
+	static const char *const names[] = {"__tsan", "__asan", "__lsan", "__ubsan", "__sanitizer", "__interceptor"};
+	for (size_t i = 0; i < sizeof(libraries) / sizeof(*libraries); i++)
+		if (strstr(path, libraries[i]))
+			return true;
+	for (size_t i = 0; function && i < sizeof(names) / sizeof(*names); i++)
+		if (strstr(function, names[i]))
+			return true;
+	return false;
 }
 
 static bool is_allocator(const char *name)
@@ -216,8 +230,9 @@ static int add_frame(Dwfl_Frame *frame, void *arg)
 	const char *path = module ? dwfl_module_info(module, NULL, NULL, NULL, NULL, NULL, NULL, NULL) : NULL;
 	if (!path)
 		return DWARF_CB_ABORT;
-	stack->allocates |= is_allocator(dwfl_module_addrname(module, pc));
-	stack->kinds[stack->n++] = kind_of(path, stack->program);
+	const char *function = dwfl_module_addrname(module, pc);
+	stack->allocates |= is_allocator(function);
+	stack->kinds[stack->n++] = is_sanitizer(path, function) ? SANITIZER : kind_of(path, stack->program);
 	return DWARF_CB_OK;
 }
 
@@ -265,6 +280,15 @@ static bool is_wait(int64_t call)
 	return false;
 }
 
+/* A thread of a sanitizer's own is none that can call: it has no state for what is called. */
+static bool is_of_program(const struct stack *stack, size_t begin, size_t end)
+{
+	for (size_t i = begin; i < end; i++)
+		if (stack->kinds[i] != SANITIZER)
+			return true;
+	return false;
+}
+
 /* libc at the innermost end only if it waits there; at the outermost end there is what started the thread. */
 static bool stack_is_safe(const struct stack *stack, bool waits)
 {
@@ -277,8 +301,10 @@ static bool stack_is_safe(const struct stack *stack, bool waits)
 		end--; /* _start */
 	while (end > i && stack->kinds[end - 1] == LIBC)
 		end--;
+	if (!is_of_program(stack, i, end))
+		return false;
 	for (; i < end; i++)
-		if (stack->kinds[i] != PROGRAM && (!waits || stack->kinds[i] != OTHER))
+		if (stack->kinds[i] != PROGRAM && (!waits || stack->kinds[i] < SANITIZER))
 			return false;
 	return waits || !stack->allocates;
 }
