@@ -445,6 +445,14 @@ static void take_arrivals(struct hp_threads *threads)
 	}
 }
 
+static bool release(struct hp_thread *thread)
+{
+	bool held = edge(thread, HP_ASK_HELD, HP_ASK_RELEASED) || edge(thread, HP_ASK_STILL, HP_ASK_RELEASED);
+	if (held)
+		futex_wake(&thread->ask);
+	return held;
+}
+
 /* One step with every thread. */
 static struct count examine_all(struct hp_threads *threads, const struct hp_codes *codes,
                                 const struct hp_patience *patience)
@@ -455,6 +463,8 @@ static struct count examine_all(struct hp_threads *threads, const struct hp_code
 	for (size_t i = 0; i < threads->n; i++)
 		if (threads->v[i].verdict != HP_VERDICT_OUT)
 			examine(threads, &threads->v[i], codes, patience->everyone);
+		else if (!patience->still) /* it was asked before it arrived, and need not be walked any more */
+			release(&threads->v[i]);
 	hp_threads_look_end(threads, codes);
 	for (size_t i = 0; i < threads->n; i++) {
 		struct hp_thread *thread = &threads->v[i];
@@ -515,14 +525,6 @@ bool hp_ask_covers(const struct hp_threads *first, const struct hp_threads *seco
 			return false;
 	}
 	return true;
-}
-
-static bool release(struct hp_thread *thread)
-{
-	bool held = edge(thread, HP_ASK_HELD, HP_ASK_RELEASED) || edge(thread, HP_ASK_STILL, HP_ASK_RELEASED);
-	if (held)
-		futex_wake(&thread->ask);
-	return held;
 }
 
 void hp_ask_again(struct hp_threads *threads)
