@@ -14,6 +14,7 @@
 #include "code/text.h"
 #include "live/ask.h"
 #include "live/session.h"
+#include "live/survey.h"
 #include "live/threads.h"
 
 /* FREE is a place that nobody has; FILLING is being written; SEEN was looked at; CHOSEN ends the process. */
@@ -166,22 +167,16 @@ static struct hp_crash *keep(int signo, const siginfo_t *info, const ucontext_t 
 	return crash;
 }
 
-/* All are blocked here. Our own question is not answered: an alternate stack may have no room for that. */
+/* All but SIGTRAP are blocked here. Our own question is not answered: an alternate stack may have no room for that. */
 static void allow_default_actions(void)
 {
 	uint64_t blocked = UINT64_C(1) << (hp_ask_signal() - 1);
 	struct sigaction action;
 	for (int signo = 1; signo < 64; signo++)
-		if (sigaction(signo, NULL, &action) == 0 &&
+		if (signo != SIGTRAP && sigaction(signo, NULL, &action) == 0 &&
 		    ((action.sa_flags & SA_SIGINFO) || action.sa_handler != SIG_DFL))
 			blocked |= UINT64_C(1) << (signo - 1);
 	hp_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&blocked, 0, sizeof(blocked), 0, 0);
-}
-
-static void block_all(void)
-{
-	uint64_t all = UINT64_MAX;
-	hp_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&all, 0, sizeof(all), 0, 0);
 }
 
 /* Who wants to know may be unable to look: it waits for a lock that this thread has. */
@@ -189,11 +184,12 @@ static void wait_for_choice(struct hp_crash *crash)
 {
 	struct timespec second = {1, 0};
 	uint64_t deadline = hp_now() + (uint64_t)LOOKED_AT_WITHIN * 1000000000;
+	uint64_t mask;
 	uint32_t state;
 	allow_default_actions();
 	while ((state = atomic_load(&crash->state)) == SEEN || (state == KEPT && hp_now() < deadline))
 		hp_syscall(SYS_futex, (long)&crash->state, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, state, (long)&second, 0, 0);
-	block_all();
+	hp_signals_block(&mask);
 }
 
 /* The same signal waits for the moment this handler returns, when the registers are those of the crash. An instruction
@@ -236,6 +232,7 @@ uint64_t hp_crash_catch(void (*told)(void))
 	struct sigaction ours = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK}, now;
 	uint64_t bits = 0;
 	sigfillset(&ours.sa_mask);
+	sigdelset(&ours.sa_mask, SIGTRAP); /* what we call may be redirected (breakpoint.h) */
 	atomic_store(&catcher, hp_thread_self());
 	atomic_store(&process, process_id());
 	atomic_store(&tell, told);
