@@ -55,15 +55,16 @@ compared() {
 	expect_event 'select(.event == "compared")'
 }
 
-# known: step_100 is saved until a part of it is enough. The first save says how long the file takes; its text is known
-# behind it, while nobody waits, or with the next.
+# known [WHAT [BEHIND]]: step_100 is saved until a part of it is enough; WHAT holds of each reload, BEHIND waits for the
+# whole. The first save says how long the file takes; its text is known behind it, while nobody waits, or with the next.
 known() {
 	local i
 	for i in {1..20}; do
 		sed -i "/^static int step_100(/,/^}/ s/calls + [0-9]*;/calls + $((100 + i * 1000));/" src/price.c
-		reloaded applied '.changed == ["step_100"] and .removed == []'
+		expect_event 'select(.event == "reload")' 120
+		jq -e ".outcome == \"applied\" and .removed == [] and (${1-.changed == [\"step_100\"]})" <<<"$event"
 		if jq -e .part <<<"$event" >/dev/null; then
-			compared
+			"${2-compared}"
 			return
 		fi
 	done
@@ -175,19 +176,7 @@ optimised() {
 
 # known_optimised: what calls step_100 has it in it.
 known_optimised() {
-	local i
-	for i in {1..20}; do
-		sed -i "/^static int step_100(/,/^}/ s/calls + [0-9]*;/calls + $((100 + i * 1000));/" src/price.c
-		expect_event 'select(.event == "reload")' 120
-		jq -e '.outcome == "applied" and .removed == [] and ((.changed | index("step_100")) or (.changed | index("part_100")))' \
-			<<<"$event"
-		if jq -e .part <<<"$event" >/dev/null; then
-			behind
-			return
-		fi
-	done
-	echo "no part of it is compiled: $event"
-	return 1
+	known '(.changed | index("step_100")) or (.changed | index("part_100"))' behind
 }
 
 # behind: the whole came, and gave the same code, or its own was applied.

@@ -6,7 +6,6 @@
 
 #include "elf/field.h"
 #include "elf/unwind.h"
-#include "make/contents.h"
 #include "make/generated.h"
 #include "make/targets.h"
 #include "types/array.h"
@@ -322,10 +321,28 @@ static void fill_ref(struct hp_atoms *atoms, const struct hp_target *target, con
 	}
 }
 
+/* Labels of a function and nothing else, in a static table: it may be written to, and yet nothing can be kept in it but
+ * what leads into this very code. A single one is a state, whose value is to be kept. */
+static bool is_label_table(const struct hp_atoms *atoms, const struct hp_atom *atom)
+{
+	struct hp_field field;
+
+	if (atom->kind != HP_ATOM_VARIABLE || !*atom->name || atom->is_global || atom->is_thread_local ||
+	    atom->n_refs < 2 || atom->n_refs * sizeof(uint64_t) != atom->size)
+		return false;
+	for (size_t i = 0; i < atom->n_refs; i++) {
+		const struct hp_ref *ref = &atom->refs[i];
+		if (ref->atom == HP_NO_ATOM || atoms->items[ref->atom].kind > HP_ATOM_PART || ref->at == 0 ||
+		    !hp_field_of(ref->type, &field) || field.is_relative)
+			return false;
+	}
+	return true;
+}
+
 static void find_label_tables(struct hp_atoms *atoms)
 {
 	for (size_t i = 0; i < atoms->count; i++)
-		if ((atoms->items[i].is_labels = hp_is_label_table(atoms, &atoms->items[i])))
+		if ((atoms->items[i].is_labels = is_label_table(atoms, &atoms->items[i])))
 			atoms->items[i].kind = HP_ATOM_CONSTANT;
 }
 

@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "elf/field.h"
-
 enum { DEPTH_MAX = 1000 }; /* of constants that refer to constants: beyond, they are the patch's own */
 
 /* NEW: not looked at; OPEN: being looked at, so that who comes here again has gone round in a circle. */
@@ -122,20 +120,4 @@ struct hp_contents *hp_contents_read(const struct hp_diff *diff)
 	}
 	free(r.states);
 	return r.contents;
-}
-
-bool hp_is_label_table(const struct hp_atoms *atoms, const struct hp_atom *atom)
-{
-	struct hp_field field;
-
-	if (atom->kind != HP_ATOM_VARIABLE || !*atom->name || atom->is_global || atom->is_thread_local ||
-	    atom->n_refs < 2 || atom->n_refs * sizeof(uint64_t) != atom->size)
-		return false;
-	for (size_t i = 0; i < atom->n_refs; i++) {
-		const struct hp_ref *ref = &atom->refs[i];
-		if (ref->atom == HP_NO_ATOM || atoms->items[ref->atom].kind > HP_ATOM_PART || ref->at == 0 ||
-		    !hp_field_of(ref->type, &field) || field.is_relative)
-			return false;
-	}
-	return true;
 }

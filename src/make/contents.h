@@ -21,8 +21,4 @@ struct hp_contents {
 /* One for each new atom; the caller's to free. NULL: memory was out. */
 struct hp_contents *hp_contents_read(const struct hp_diff *diff);
 
-/* Labels of a function and nothing else, in a static table: it may be written to, and yet nothing can be kept in it but
- * what leads into this very code. A single one is a state, whose value is to be kept. */
-bool hp_is_label_table(const struct hp_atoms *atoms, const struct hp_atom *atom);
-
 #endif

@@ -494,6 +494,16 @@ static void put_lines(FILE *to, const char *text, size_t from, size_t end)
 	}
 }
 
+/* What comes last, and the whole of it; NULL: memory was out. */
+static char *take_rest(const struct hp_bodies *bodies, size_t at, FILE *to, char **written)
+{
+	fwrite(bodies->text + at, 1, bodies->size - at, to);
+	if (fclose(to) == 0)
+		return *written;
+	free(*written);
+	return NULL;
+}
+
 char *hp_bodies_reduce(const struct hp_bodies *bodies, char *const *names, size_t n_names, size_t *ret_size)
 {
 	char *reduced = NULL;
@@ -519,11 +529,7 @@ char *hp_bodies_reduce(const struct hp_bodies *bodies, char *const *names, size_
 		put_lines(to, bodies->text, body->open + 1, body->close);
 		at = body->close;
 	}
-	fwrite(bodies->text + at, 1, bodies->size - at, to);
-	if (fclose(to) == 0)
-		return reduced;
-	free(reduced);
-	return NULL;
+	return take_rest(bodies, at, to, &reduced);
 }
 
 /* -- With optimisation ----------------------------------------------------------------------------------------- */
@@ -550,11 +556,7 @@ char *hp_bodies_declare(const struct hp_bodies *bodies, const enum hp_kept *kept
 		put_lines(to, bodies->text, body->open + 1, body->close);
 		at = body->close + 1;
 	}
-	fwrite(bodies->text + at, 1, bodies->size - at, to);
-	if (fclose(to) == 0)
-		return reduced;
-	free(reduced);
-	return NULL;
+	return take_rest(bodies, at, to, &reduced);
 }
 
 static size_t body_at(const struct hp_bodies *bodies, size_t at, size_t *next)

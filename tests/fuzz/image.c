@@ -3,15 +3,13 @@
  *
  *     scripts/fuzz image 600
  */
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "elf/names.h"
 #include "elf/symbols.h"
+#include "memory_file.h"
 
 static void read_symbols(const struct hp_image *image)
 {
@@ -63,12 +61,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	struct hp_image *image = NULL;
 	struct hp_err err;
-	char path[64];
-	int fd = memfd_create("image", MFD_CLOEXEC);
+	char path[MEMORY_FILE_PATH];
+	int fd = memory_file(bytes, size, path);
 
-	if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
-		abort();
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (hp_image_open(path, "it", &image, &err) == 0) {
 		(void)!hp_image_check_library(image, &err);
 		read_symbols(image);

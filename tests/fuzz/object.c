@@ -2,14 +2,12 @@
  *
  *     scripts/fuzz object 600
  */
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "make/diff.h"
 #include "make/spoken.h"
+#include "memory_file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -18,12 +16,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	struct hp_atoms *old_atoms = NULL, *new_atoms = NULL;
 	struct hp_diff *diff = NULL;
 	struct hp_err err;
-	char path[64];
-	int fd = memfd_create("object", MFD_CLOEXEC);
+	char path[MEMORY_FILE_PATH];
+	int fd = memory_file(bytes, size, path);
 
-	if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
-		abort();
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (hp_atoms_read(path, &old_atoms, &err) == 0 && hp_atoms_read(path, &new_atoms, &err) == 0 &&
 	    hp_diff_make(old_atoms, new_atoms, &diff, &err) == 0) {
 		for (size_t i = 0; i < new_atoms->count; i++)

@@ -5,11 +5,8 @@
  *
  * Of two objects at random hardly anything would be alike, so each function is compared with the others of its object.
  */
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "elf/object.h"
@@ -17,6 +14,7 @@
 #include "types/objdwarf.h"
 #include "types/spelling.h"
 #include "types/statics.h"
+#include "memory_file.h"
 
 enum { FUNCTIONS_MAX = 6 };
 
@@ -67,12 +65,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	struct hp_debuginfo *info = NULL;
 	struct hp_err err;
-	char path[64];
-	int fd = memfd_create("types", MFD_CLOEXEC);
+	char path[MEMORY_FILE_PATH];
+	int fd = memory_file(bytes, size, path);
 
-	if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
-		abort();
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (hp_debuginfo_open_object(path, &info, &err) == 0)
 		compare(path, info);
 	hp_debuginfo_close(info);
