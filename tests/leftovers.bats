@@ -104,8 +104,7 @@ resident() {
 	patch other b/util >/dev/null
 	start
 	"$hotpatch" apply "$shop/fix.hp" "$pid"
-	echo "wait 6000" >&"${asks[0]}"
-	sleep 0.2
+	stays 6000
 	"$hotpatch" revert fix "$pid" --mode drain --timeout 100
 	cycle other 10
 	run "$hotpatch" status "$pid"

@@ -132,8 +132,7 @@ constants() {
 	build gcc O2 pie
 	patch fix shop >/dev/null
 	start
-	echo "wait 4000" >&"${asks[0]}"
-	sleep 0.2
+	stays 4000
 	refused 2 "shop_wait" apply "$shop/fix.hp" "$pid" --mode try
 	[[ $output == *"thread $pid"* ]]
 	refused 2 "shop_wait" apply "$shop/fix.hp" "$pid" --timeout 300
@@ -172,8 +171,7 @@ code() {
 	build gcc O2 pie
 	patch fix shop >/dev/null
 	start
-	echo "wait 3000" >&"${asks[0]}"
-	sleep 0.2
+	stays 3000
 	"$hotpatch" apply "$shop/fix.hp" "$pid" --timeout 20000 >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
 	local command=$! status=0
 	sleep 0.5
@@ -276,8 +274,7 @@ lost() {
 	start 0
 	start 1
 	start 2
-	echo "wait 6000" >&"${asks[1]}"
-	sleep 0.2
+	stays 6000 1
 	"$hotpatch" apply "$shop/fix.hp" --all-or-none --timeout 20000 "${pids[@]}" >"$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
 	local command=$! status=0
 	until [[ $("$hotpatch" list "${pids[0]}") == *"patch 'fix'"* ]]; do kill -0 $command; done
@@ -477,8 +474,7 @@ lines_in() {
 	[[ $output == *"shop.c:$((line + 1))"* || $output == *"shop.c, line $((line + 1))."* ]]
 	expect many 1 902
 	# It is in new code until the end.
-	echo "wait 600000" >&"${asks[0]}"
-	while [[ $(awk '{ print $1 }' "/proc/$pid/syscall") != 230 ]]; do sleep 0.02; done
+	stays 600000
 	line=$(grep -n 'usleep((useconds_t)n' "$e2e/shop.c" | cut -d: -f1)
 	in_debugger "bt"
 	[[ $output == *" in shop_wait (n=600000) at "*"shop.c:$line"*" in main () at "*"main.c:"* ]]

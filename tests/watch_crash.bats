@@ -30,7 +30,7 @@ body() {
 	mv src/work.next src/work.c
 }
 
-# crashes WHERE: the next reload crashes; FILTER says of the event what must be so.
+# crashes FILTER: the next reload crashes; FILTER says of the event what must be so.
 crashes() {
 	expect_event 'select(.event == "crash")'
 	jq -e "$1" <<<"$event" >/dev/null || {
@@ -39,14 +39,18 @@ crashes() {
 	}
 }
 
-# Turns of thread N: no more come, or more come.
+# Turns of thread N: no more come, once it has finished the one that it was at; or more come.
 stand() {
-	local before after
+	local before after tries=50
 	before=$(ask turns "$1")
-	sleep 0.3
-	after=$(ask turns "$1")
-	echo "thread $1: $before turns, then $after"
-	((before == after))
+	while ((tries--)); do
+		sleep 0.3
+		after=$(ask turns "$1")
+		((before == after)) && return 0
+		before=$after
+	done
+	echo "thread $1 goes on: $after turns"
+	return 1
 }
 
 go() {

@@ -47,6 +47,13 @@ start_with() {
 	asks[n]=$to answers[n]=$from
 }
 
+# stays MILLISECONDS [N]: process N is asleep in shop_wait (clock_nanosleep), for so long.
+stays() {
+	local of=${pids[${2-0}]}
+	echo "wait $1" >&"${asks[${2-0}]}"
+	while [[ $(awk '{ print $1 }' "/proc/$of/syscall") != 230 ]]; do kill -0 "$of"; done
+}
+
 # ask NAME NUMBER [N]: the answer of process N.
 ask() {
 	local answer

@@ -101,9 +101,9 @@ static void check_kept(const char *says)
 	CHECK(is_mapped("reclaim.lib"));
 }
 
-/* What the dynamic linker has freed of a library that was at the same address before is in the heap, and would count: so
- * all that is free is taken, emptied and given back. Seen to fail: with some of it, in 1 to 12 runs of a hundred, by the
- * length of the path.
+/* What the dynamic linker has freed of a library that was at the same address before is in the heap, and would count:
+ * so all that is free is taken, emptied and given back. Seen to fail: with some of it, in 1 to 12 runs of a hundred, by
+ * the length of the path.
  */
 struct piece {
 	struct piece *next;
