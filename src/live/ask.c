@@ -447,7 +447,9 @@ static void take_arrivals(struct hp_threads *threads)
 
 static bool release(struct hp_thread *thread)
 {
-	bool held = edge(thread, HP_ASK_HELD, HP_ASK_RELEASED) || edge(thread, HP_ASK_STILL, HP_ASK_RELEASED);
+	/* Looked at first: of many threads hardly one is, and an edge is not for free. */
+	bool held = hp_ask_is_still(thread) &&
+	            (edge(thread, HP_ASK_HELD, HP_ASK_RELEASED) || edge(thread, HP_ASK_STILL, HP_ASK_RELEASED));
 	if (held)
 		futex_wake(&thread->ask);
 	return held;
