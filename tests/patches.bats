@@ -327,6 +327,34 @@ lost() {
 	refused 3 "nobody-is-called-so" apply "$shop/fix.hp" --name nobody-is-called-so
 }
 
+# told PID: what the JSON in $output says of it.
+told() {
+	jq -c ".processes[] | select(.pid == $1)" <<<"$output"
+}
+
+# Seen to fail: with every program called hotpatch taken for one that has an agent, such as a command that runs meanwhile.
+@test "all processes: those that have an agent, those in which a patch is in force, and no other" {
+	build gcc O2 pie
+	patch "all-$$" shop >/dev/null # a name that no other test has
+	start 0
+	start 1
+	"$hotpatch" apply "$shop/all-$$.hp" "${pids[1]}"
+	cp "$(command -v sleep)" "$BATS_TEST_TMPDIR/hotpatch"
+	"$BATS_TEST_TMPDIR/hotpatch" 600 3>&- &
+	local called=$! of
+	until [[ $(<"/proc/$called/comm") == hotpatch ]]; do kill -0 "$called"; done
+	for of in "list --all" "list" "status --all" "status"; do
+		# shellcheck disable=SC2086
+		run "$hotpatch" $of --json # of other processes of this machine it may tell, too
+		[[ $(told "${pids[0]}") && $(told "${pids[1]}") && ! $(told $called) ]]
+	done
+	run "$hotpatch" revert "all-$$" --all --json
+	[[ $status = 0 && $(told "${pids[0]}" | jq -r .status) == "not in force" ]]
+	[[ $(told "${pids[1]}" | jq -r .status) == "done" && ! $(told $called) ]]
+	kill $called
+	expect text 2 '7 several' 1
+}
+
 # flip N FILE: FILE with its byte N another one.
 flip() {
 	local byte

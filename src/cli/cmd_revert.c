@@ -76,8 +76,10 @@ static bool revert(struct job *job, struct hp_target *target)
 	bool found = false;
 	int r = find(job, target, &found, &err);
 
-	if (r == 0 && !found)
+	if (r == 0 && !found) {
+		json_object_set_new(target->json, "status", json_string("not in force"));
 		return false;
+	}
 	if (r == 0)
 		r = hp_remote_revert(target->remote, &request, &result, &err);
 	bool in_progress = r == HOTPATCH_EINPROGRESS && result.live;

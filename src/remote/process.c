@@ -142,10 +142,12 @@ static bool has_agent(pid_t pid, void *arg)
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	DIR *folder = opendir(path);
 	for (struct dirent *entry; folder && !found && (entry = readdir(folder));) {
-		snprintf(path, sizeof(path), "/proc/%d/task/%s/comm", (int)pid, entry->d_name);
+		int tid = atoi(entry->d_name); /* 0: "." or "..", which has a comm, too */
+		if (tid == 0 || tid == pid) /* a program called so has its first thread called so */
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/comm", (int)pid, tid);
 		FILE *file = fopen(path, "re");
-		found = file && fgets(comm, sizeof(comm), file) && strcmp(comm, "hotpatch\n") == 0 &&
-		        atoi(entry->d_name) != pid; /* a program called so has its first thread called so */
+		found = file && fgets(comm, sizeof(comm), file) && strcmp(comm, "hotpatch\n") == 0;
 		if (file)
 			fclose(file);
 	}
