@@ -3,7 +3,8 @@
 # programs that begin with them.
 #
 # Seen to fail: with generations reverted for good instead of set aside (nothing to redo), with new variables not looked for
-# among those set aside (a count begins again), without the wait before main.
+# among those set aside (a count begins again), without the wait before main, with the time since a key called that since the save,
+# and with a watch that ends with status 0 and no word when nobody can read it.
 
 bats_require_minimum_version 1.5.0
 
@@ -169,6 +170,33 @@ two_generations() {
 	sed -i 's/200 + n/300 + n/' src/price.c
 	reloaded applied
 	expect price 1 301
+}
+
+@test "manual, in words: the time is since the key; a full disk ends the watch, and it says so" {
+	project
+	with_keys
+	mkfifo in out
+	"$hotpatch" watch --keys --mode manual -- ./app in out <"$keys" >said 2>&1 3>&- &
+	watcher=$!
+	exec {press}>"$keys" {to}>in {from}<out
+	until grep -q watching said; do kill -0 $watcher; done
+	sed -i 's/100 + n/200 + n/' src/price.c
+	until grep -q 'r applies it' said; do kill -0 $watcher; done
+	press r
+	until grep -q 'reload 1' said && grep -qE ' ms since ' said; do kill -0 $watcher; done
+	cat said
+	grep -qxE '  [0-9]+ ms since r, compiler [0-9]+ ms' said
+	app=$(sed -n "s/.*for process \([0-9]*\) .*/\1/p" said)
+	press q
+	wait $watcher
+	watcher=''
+	local status=0
+	"$hotpatch" use 0 "$app"
+	"$hotpatch" watch -p "$app" >/dev/full 2>said || status=$?
+	cat said
+	[[ $status = 2 ]]
+	grep -q 'standard output cannot be written to: No space left on device; the watch has ended' said
+	expect price 1 101
 }
 
 @test "safe point: the loop itself changes, in hotpatch_poll; where nobody polls it is refused, and r tries again" {

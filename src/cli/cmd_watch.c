@@ -164,7 +164,11 @@ static int run_watch(struct job *job)
 	case HP_WATCH_GONE:
 		return HP_EXIT_GONE;
 	default:
-		return HP_EXIT_DONE;
+		if (!report.is_broken)
+			return HP_EXIT_DONE;
+		fprintf(stderr, "hotpatch watch: standard output cannot be written to: %s; the watch has ended\n",
+		        strerror(report.is_broken)); /* NOLINT(concurrency-mt-unsafe): there is one thread */
+		return HP_EXIT_REFUSED;
 	}
 }
 

@@ -1,6 +1,7 @@
 #include "watch/report.h"
 
 #include <stdarg.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,8 @@ static const char *in(const struct hp_report *report, const char *colour)
 
 static void flush(struct hp_report *report)
 {
-	if (fflush(stdout) != 0)
-		report->is_broken = true;
+	if (fflush(stdout) != 0 && !report->is_broken)
+		report->is_broken = errno;
 }
 
 /* "14:02:11" */
@@ -59,8 +60,8 @@ static void put_json(struct hp_report *report, const char *event, json_t *object
 	if (object)
 		json_object_update(root, object);
 	json_decref(object);
-	if (json_dumpf(root, stdout, JSON_COMPACT) < 0)
-		report->is_broken = true;
+	if (json_dumpf(root, stdout, JSON_COMPACT) < 0 && !report->is_broken)
+		report->is_broken = errno ? errno : EIO;
 	putchar('\n');
 	json_decref(root);
 	flush(report);
@@ -266,7 +267,8 @@ static json_t *old_as_json(const struct hp_remote_result *result, struct hp_line
 
 static void put_times(struct hp_report *report, const struct hp_reload *reload, const struct hp_reload_times *times)
 {
-	printf("  %s%.0f ms since the save, compiler %.0f ms", in(report, faint), times->total_ms, times->compiler_ms);
+	printf("  %s%.0f ms since %s, compiler %.0f ms", in(report, faint), times->total_ms,
+	       times->is_by_key ? "r" : "the save", times->compiler_ms);
 	if (report->timings)
 		printf(" (settle %.1f, compare %.1f, pack %.1f, prepare %.1f, commit %.1f)", times->settle_ms,
 		       reload->compare_ms, reload->pack_ms, reload->prepare_ms, reload->commit_ms);

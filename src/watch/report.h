@@ -23,7 +23,7 @@ struct hp_report {
 	bool json, colours, is_terminal, timings;
 	unsigned turns;   /* of the spinner */
 	bool has_spinner; /* it stands on the screen */
-	bool is_broken;   /* standard output could not be written */
+	int is_broken;    /* standard output could not be written: errno */
 };
 
 void hp_report_begin(struct hp_report *report, bool json, bool timings);
@@ -41,6 +41,7 @@ void hp_report_compiler(struct hp_report *report, const struct hp_source *unit);
 
 struct hp_reload_times {
 	double total_ms, settle_ms, compiler_ms;
+	bool is_by_key;        /* total_ms is since the key r, not since the save */
 	const char *why_whole; /* a large unit was not compiled in part; NULL */
 };
 

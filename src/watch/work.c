@@ -361,6 +361,7 @@ static bool reload(struct hp_work *w, struct hp_source *part)
 	};
 	struct hp_reload_times times = {.compiler_ms = compiler_ms(w),
 	                                .settle_ms = w->settled_at - w->saved_at,
+	                                .is_by_key = w->is_by_key,
 	                                .why_whole = why_whole(w)};
 	struct hp_reload reload;
 
@@ -418,7 +419,7 @@ static void finish(struct hp_work *w)
 	else if (has_fresh_unit(w) && !reload(w, part))
 		return;
 	w->saved_at = 0;
-	w->is_wanted = false;
+	w->is_wanted = w->is_by_key = false;
 }
 
 bool hp_work_apply(struct hp_work *w)
@@ -429,8 +430,10 @@ bool hp_work_apply(struct hp_work *w)
 		return false;
 	w->has_failed = false;
 	w->is_wanted = true;
-	if (!w->saved_at)
+	if (!w->saved_at) {
 		w->saved_at = w->settled_at = hp_clock_ms();
+		w->is_by_key = true;
+	}
 	return true;
 }
 
