@@ -2,7 +2,8 @@
 # apply.bats - patches brought into running processes from outside: what is kept and what is new, however the program was
 # compiled. patches.bats has how patches stack, and what is refused.
 #
-# Seen to fail: with units told apart by name alone, with variables packed instead of bound, with one part for two images.
+# Seen to fail: with units told apart by name alone, with variables packed instead of bound, with one part for two images,
+# with the debug file looked for beside "shop (deleted)".
 
 load e2e/helpers
 
@@ -142,6 +143,21 @@ compilers() {
 			rm -f "$BATS_TEST_TMPDIR"/{in,out}0
 		done
 	done
+}
+
+@test "a stripped program's file was deleted: its debug file is found beside where it was" {
+	build gcc O2 stripped
+	cp -r "$shop" "$BATS_TEST_TMPDIR/copy"
+	shop=$BATS_TEST_TMPDIR/copy
+	patch fix shop >/dev/null
+	start
+	rm "$shop/shop"
+	"$hotpatch" apply "$shop/fix.hp" "$pid"
+	expect text 2 '5 a few'
+	"$hotpatch" revert fix "$pid"
+	cp "$HP_BUILD_ROOT/src/hotpatch" "$shop/shop.debug" # another's: by its build-id and CRC it is none
+	refused 2 "its debug file is not installed" apply "$shop/fix.hp" "$pid"
+	expect text 2 '7 several'
 }
 
 @test "the program's file and the library's were deleted, and others put in their place" {

@@ -352,6 +352,21 @@ gone() {
 	[[ $output == *"is not a patch file"* ]]
 }
 
+# Seen to fail: with names of nothing passed over (the patch is written, and nothing is given its new value).
+@test "--reinit: what it names is a variable whose initialiser changed" {
+	sed -i 's/static int count;/static int count = 7;/; s/int calls;/int calls = 3;/' src/serve.c
+	local name
+	for name in cuont serve count/ limit table calls/weigh; do
+		run "$hotpatch" build -C out --base HEAD -o re.hp --reinit count --reinit $name src/serve.c
+		[[ $status = 2 && $output == *"--reinit '$name' names no live variable"*"no patch file was written"* && ! -e re.hp ]]
+	done
+	for name in calls weigh/calls; do
+		run "$hotpatch" build -C out --base HEAD -o re.hp --reinit count --reinit $name src/serve.c
+		echo "$output"
+		[[ $status = 0 && $output == *"'count' gets its new initial value"* && $output == *"'weigh/calls' gets its"* ]]
+	done
+}
+
 @test "explain, help and wrong usage" {
 	run "$hotpatch" explain EBUSY
 	[ "$status" -eq 0 ]

@@ -313,8 +313,26 @@ static size_t count_kind(const struct build *b, enum hp_finding_kind kind)
 	return count;
 }
 
+static bool is_reinitialised(const struct build *b, const char *name)
+{
+	for (size_t i = 0; i < b->findings.count; i++) {
+		const struct hp_finding *f = &b->findings.items[i];
+		if (f->kind == HP_FOUND_REINIT && hp_is_called(f->name, name))
+			return true;
+	}
+	return false;
+}
+
 static int check_change(struct build *b)
 {
+	for (size_t i = 0; i < b->reinit.count; i++)
+		if (!is_reinitialised(b, b->reinit.items[i]))
+			return hp_err_set(
+				&b->err, HOTPATCH_EREFUSED,
+				"--reinit '%s' names no live variable whose initialiser changed: it is spelled as "
+				"'hotpatch build' says what it keeps; one that the compiler knows the value of is "
+				"none",
+				b->reinit.items[i]);
 	if (count_kind(b, HP_FOUND_CHANGED) || count_kind(b, HP_FOUND_REINIT))
 		return 0;
 	return hp_err_set(&b->err, HOTPATCH_EREFUSED, "nothing to patch: no function differs%s",

@@ -93,6 +93,24 @@ static int find_by_build_id(const struct hp_image *image, const char *root, stru
 	return try_file(image, path, NULL, ret_image, err);
 }
 
+/* Where the file is, or was: what /proc has for a running program is nobody's neighbour, and of one that was deleted
+ * it tells the path and then that (proc_pid_exe(5)). NULL where nobody knows. */
+static char *place_of(const char *path)
+{
+	static const char deleted[] = " (deleted)";
+	char text[PATH_MAX];
+	char *real = realpath(path, NULL);
+
+	if (real)
+		return real;
+	ssize_t n = readlink(path, text, sizeof(text) - 1), end = n - (ssize_t)sizeof(deleted) + 1;
+	text[n > 0 ? n : 0] = '\0';
+	if (end <= 0 || text[0] != '/' || strcmp(text + end, deleted) != 0)
+		return NULL;
+	text[end] = '\0';
+	return strdup(text);
+}
+
 static int find_by_link(const struct hp_image *image, const char *root, struct hp_image **ret_image, struct hp_err *err)
 {
 	struct link link;
@@ -101,7 +119,7 @@ static int find_by_link(const struct hp_image *image, const char *root, struct h
 
 	if (!read_link(image, &link))
 		return 0;
-	char *real = realpath(image->path, NULL); /* /proc/thread-self/exe is nobody's neighbour */
+	char *real = place_of(image->path);
 	char *slash = real ? strrchr(real, '/') : NULL;
 	if (!slash)
 		goto out;

@@ -180,10 +180,17 @@ static int pack_all(struct selection *s)
 
 /* -- Saying it ------------------------------------------------------------------------------------------------- */
 
+bool hp_is_called(const char *scope, const char *name)
+{
+	const char *slash = strrchr(scope, '/');
+
+	return strcmp(scope, name) == 0 || (slash && strcmp(slash + 1, name) == 0);
+}
+
 bool hp_is_reinit(const struct hp_make_options *options, const struct hp_atom *atom)
 {
 	for (size_t i = 0; i < options->n_reinit; i++)
-		if (strcmp(options->reinit[i], atom->scope) == 0 || strcmp(options->reinit[i], atom->name) == 0)
+		if (hp_is_called(atom->scope, options->reinit[i]))
 			return true;
 	return false;
 }

@@ -67,6 +67,8 @@ struct hp_make_options {
 	size_t n_units;
 };
 
+/* Whether the variable of this scope is meant by the name: FUNCTION/VARIABLE, or that of the variable alone. */
+bool hp_is_called(const char *scope, const char *name);
 bool hp_is_reinit(const struct hp_make_options *options, const struct hp_atom *atom);
 
 /* Fills packed and whole, and says what was found. HOTPATCH_ENOMEM, HOTPATCH_EREFUSED. */
