@@ -1,10 +1,10 @@
 /* test_crash - a thread that is kept in its handler (live/crash.h) keeps nothing else: signals that the program blocks
- * to wait for them, or handles, are not its own.
+ * to wait for them, or handles, are not its own; memory that it was reading is freed.
  *
  * Each test is a process of its own, since there the thread stays.
  *
  * Seen to fail: with only those signals blocked that have a handler (the process ends by SIGUSR1), without the last
- * signal.
+ * signal; with the readers counted that never leave.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "base/readers.h"
 #include "live/crash.h"
 #include "live/threads.h"
 
@@ -131,10 +132,38 @@ static void test_signals(void **unused)
 	in_child(waits_for_a_signal);
 }
 
+/* -- Readers ----------------------------------------------------------------------------------------------------- */
+
+static void read_twice(void)
+{
+	hp_readers_enter();
+	hp_readers_enter();
+	hp_readers_leave();
+	hp_readers_enter();
+}
+
+static int reads(void)
+{
+	keep_one(read_twice);
+	if (!hp_readers_none())
+		return 1;
+	hp_readers_enter();
+	bool none = hp_readers_none();
+	hp_readers_leave();
+	return !none && hp_readers_none() ? PASSED : 2;
+}
+
+static void test_readers(void **unused)
+{
+	(void)unused;
+	in_child(reads);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_signals),
+		cmocka_unit_test(test_readers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -219,8 +219,10 @@ static void handler(int signo, siginfo_t *info, void *context)
 	void (*told)(void) = atomic_load(&tell);
 	if (crash && told)
 		told();
-	if (crash)
+	if (crash) {
+		hp_readers_give_up(); /* a handler of the program's that crashed may have interrupted our own code */
 		wait_for_choice(crash, context);
+	}
 	end_by(signo, info, context);
 }
 
