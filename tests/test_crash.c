@@ -1,11 +1,14 @@
 /* test_crash - a thread that is kept in its handler (live/crash.h) keeps nothing else: signals that the program blocks
- * to wait for them, or handles, are not its own; memory that it was reading is freed.
+ * to wait for them, or handles, are not its own; memory that it was reading is freed; code is seen by all others
+ * without it.
  *
  * Each test is a process of its own, since there the thread stays.
  *
  * Seen to fail: with only those signals blocked that have a handler (the process ends by SIGUSR1), without the last
- * signal; with the readers counted that never leave.
+ * signal; with the readers counted that never leave; with a kept thread asked where the kernel has no barrier.
  */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -15,16 +18,20 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/readers.h"
+#include "live/barrier.h"
 #include "live/crash.h"
+#include "live/session.h"
 #include "live/threads.h"
 
-enum { PATIENCE_S = 60, PASSED = 0 };
+enum { PATIENCE_S = 60, PASSED = 0, SKIPPED = 77 };
 
 static uint64_t bit(int signo)
 {
@@ -99,6 +106,8 @@ static void in_child(int (*test)(void))
 		_exit(test());
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
+		skip();
 	assert_int_equal(status, PASSED);
 }
 
@@ -159,11 +168,48 @@ static void test_readers(void **unused)
 	in_child(reads);
 }
 
+/* -- Without the kernel's barrier -------------------------------------------------------------------------------- */
+
+static bool forbid_membarrier(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 1 /* EPERM */),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+static int writes_code(void)
+{
+	struct hotpatch_options options = {.size = sizeof(options)};
+	struct hp_session session;
+	if (!forbid_membarrier())
+		return SKIPPED;
+	keep_one(NULL);
+	if (hp_session_begin(&session, &options, __builtin_frame_address(0)))
+		return 1;
+	int error = hp_barrier_code(&session.err);
+	if (error)
+		fprintf(stderr, "%s\n", session.err.text);
+	hp_session_close(&session);
+	return error ? 2 : PASSED;
+}
+
+static void test_no_barrier(void **unused)
+{
+	(void)unused;
+	in_child(writes_code);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_readers),
+		cmocka_unit_test(test_no_barrier),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
