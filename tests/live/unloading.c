@@ -15,7 +15,7 @@
 
 #define A "./unloading.libA.so"
 
-enum { CYCLES = OFTEN(1000), FIRST = 200, LASTING = 5 };
+enum { CYCLES = OFTEN(1000), FIRST = 200, ROUNDS = 4, LASTING = 5 };
 
 HOTPATCHABLE const char *patched(int a)
 {
@@ -119,9 +119,14 @@ int main(void)
 
 	deadline(240 + setting("CYCLES", 0) / 10);
 	cycles(FIRST);
-	before = use_now();
-	cycles(setting("CYCLES", CYCLES));
 	after = use_now();
+	for (int i = 0; i < ROUNDS; i++) { /* the heap may become larger once, and then is large enough */
+		before = after;
+		cycles(setting("CYCLES", CYCLES));
+		after = use_now();
+		if (after.mappings <= before.mappings + 6 && after.resident <= before.resident + 512)
+			break;
+	}
 	if (getenv("UNLOADING_SHOW") != NULL)
 		fprintf(stderr, "%ld mappings, %ld kB; then %ld, %ld kB; kept %u times\n", before.mappings,
 		        before.resident, after.mappings, after.resident, kept);
