@@ -406,13 +406,17 @@ void hp_gate_look_again(void)
 }
 
 /* What is held need not be what the list says, nor have slots to be what `held` says: another thread may have been
- * changing them, and pages are copied at different times. */
+ * changing them, and pages are copied at different times. Looked at first: what is written to, the child has to copy.
+ */
 static int forget(struct hp_site *site, void *unused)
 {
 	(void)unused;
-	site->mark = 0;
-	atomic_store(&site->held, false);
-	hp_gate_keep_before(site);
+	if (site->mark)
+		site->mark = 0;
+	if (atomic_load(&site->held) || atomic_load(site->cell.slot) != atomic_load(&site->before)) {
+		atomic_store(&site->held, false);
+		hp_gate_keep_before(site);
+	}
 	return 0;
 }
 
