@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "watch/clock.h"
@@ -244,22 +242,12 @@ int hp_builds_learn(struct hp_builds *builds, bool is_idle, struct hp_err *err)
 		struct hp_source *unit = builds->units->v[i];
 		if (unit->knows_files)
 			continue;
-		if (hp_jobs_has(builds->jobs, unit, RULE)) {
-			if (is_idle)
-				continue;
-			hp_jobs_cancel(builds->jobs, unit, RULE);
-		}
-		r = learn_one(builds, unit, is_idle, err);
+		if (!hp_jobs_has(builds->jobs, unit, RULE))
+			r = learn_one(builds, unit, is_idle, err);
+		else if (!is_idle)
+			hp_jobs_hurry(builds->jobs, unit, RULE);
 	}
 	return r;
-}
-
-bool hp_builds_is_learning(const struct hp_builds *builds)
-{
-	for (size_t i = 0; i < builds->units->n; i++)
-		if (hp_jobs_has(builds->jobs, builds->units->v[i], RULE))
-			return true;
-	return false;
 }
 
 bool hp_builds_has(const struct hp_builds *builds, const struct hp_source *unit)
@@ -287,33 +275,16 @@ static void take_object(struct hp_source *unit, const char *path)
 	unit->is_fresh = true; /* NOLINT(-Wanalyzer-malloc-leak): the unit has it */
 }
 
-/* A header that is seen now for the first time was not watched while it was read. */
-static bool is_younger(const char *path, double ms)
-{
-	struct stat status;
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	if (stat(path, &status) < 0)
-		return true;
-	double age = (double)(now.tv_sec - status.st_mtim.tv_sec) * 1e3 +
-	             (double)(now.tv_nsec - status.st_mtim.tv_nsec) / 1e6;
-	return age >= 0 && age <= ms + 5;
-}
-
 /* In the base's view, or the real tree (NULL) where it took ms until a moment ago. */
 static int take_rule(struct hp_builds *builds, struct hp_source *unit, const char *path, const char *view, double ms,
                      struct hp_err *err)
 {
-	size_t n_before = builds->units->n_files, size;
 	char *rule = NULL;
+	size_t size;
 	int r = hp_file_read(path, &rule, &size, err);
 
 	if (r == 0)
-		r = hp_unit_takes_rule(builds->units, unit, rule, view, err);
-	for (size_t i = n_before; i < builds->units->n_files && !view; i++)
-		if (hp_unit_has_file(unit, i) && is_younger(builds->units->files[i].path, ms))
-			unit->is_dirty = true;
+		r = hp_unit_takes_rule(builds->units, unit, rule, view, ms, err);
 	if (r == 0)
 		unit->knows_files = true;
 	unlink(path);

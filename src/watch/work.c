@@ -95,6 +95,8 @@ static void see(void *arg, const char *path, bool is_open)
 		w->units.files[file].due = due;
 		if (!w->first_seen)
 			w->first_seen = now;
+		if (!w->units.files[file].unit) /* a header: it may be one of units that are not known well yet */
+			learn(w, false);
 	} else if (!may_help(path)) {
 		return;
 	} else {
