@@ -129,6 +129,24 @@ has_agent() { [[ -n $("$HOTPATCH" doctor "$1" | grep '^ok *agent') ]]; }
 	finish
 }
 
+@test "attach: what is no process, and no number of milliseconds" {
+	local word
+	for word in 4294967297 99999999999999999999 0 -5 +; do # the first is process 1 in 32 bits
+		run "$HOTPATCH" attach -- "$$" "$word"
+		[[ $status == 64 && $output == *"'$word' is no process id"* && $output != *"process $$ "* ]]
+		run "$HOTPATCH" doctor -- "$word"
+		[[ $status == 64 && $output == *"'$word' is no process id"* ]]
+	done
+	for word in x -1 "" 99999999999; do
+		run "$HOTPATCH" attach --timeout "$word" $$
+		[[ $status == 64 && $output == *"is no number of milliseconds"* ]]
+	done
+	run "$HOTPATCH" attach 999999999
+	[[ $status == 3 && $output == *"nothing was changed" ]]
+	run "$HOTPATCH" attach --json 999999999
+	[[ $(jq -r '.status, .processes[0].status, .processes[0].error.code' <<<"$output" | xargs) == "gone gone HOTPATCH_EGONE" ]]
+}
+
 @test "attach: not while the dynamic linker's lock is held; afterwards it works" {
 	start "$WORK/user" "$WORK/libslow.so"
 	run "$HOTPATCH" attach --timeout 500 "$pid"

@@ -358,6 +358,9 @@ gone() {
 	[[ $output == "HOTPATCH_EBUSY (-16): "* ]]
 	run "$hotpatch" explain -- -16
 	[ "$status" -eq 0 ]
+	run "$hotpatch" explain -16
+	[[ $status = 0 && $output == "HOTPATCH_EBUSY (-16): "* ]]
+	[ "$("$hotpatch" explain --json -16 | field '["code"]')" = HOTPATCH_EBUSY ]
 	run "$hotpatch" explain NONSENSE
 	[ "$status" -eq 64 ]
 	[ "$("$hotpatch" explain --json | field '["codes"][0]["code"]')" = HOTPATCH_EINVAL ]
@@ -366,7 +369,7 @@ gone() {
 	run "$hotpatch" nonsense
 	[ "$status" -eq 64 ]
 	run "$hotpatch" build --nonsense
-	[ "$status" -eq 64 ]
+	[[ $status = 64 && $output == "hotpatch build: "* ]]
 	run "$hotpatch" build --help
 	[ "$status" -eq 0 ]
 	[[ $output == "usage: hotpatch build "* ]]

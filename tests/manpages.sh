@@ -29,6 +29,16 @@ for name in $names; do
 	grep -qE "(^|[^a-z_])$name([^a-z_]|$)" "$page" || fail "$name is not named on its page, $page"
 done
 
+# Every command has one, which names the options of its table.
+for command in $(sed -nE 's/^\t\.name = "([a-z]+)",/\1/p' src/cli/cmd_*.c); do
+	page=doc/man/hotpatch-$command.1
+	[[ -e $page ]] || fail "hotpatch $command has no page"
+	[[ -e src/cli/cmd_$command.c && -e $page ]] || continue
+	for option in $(grep -oE '\{"[a-z-]+", (no|required)_argument' "src/cli/cmd_$command.c" | sed -E 's/\{"([a-z-]+)".*/\1/') json; do
+		grep -qF -- "\\-\\-${option//-/\\-}" "$page" || fail "$page does not name --$option"
+	done
+done
+
 codes=$(sed -nE 's/^[[:space:]]*X\(([A-Z]+), -[0-9]+.*/\1/p' include/hotpatch.h)
 [[ -n $codes ]] || fail "no codes found in hotpatch.h"
 for code in $codes; do

@@ -6,7 +6,8 @@
 # '??'), with versions not read (the stripped program gets the newer function), with
 # vector registers not restored behind descriptors, with constants of several patches taken for one (the second price is the
 # first's), or for the program's (the third is), and each for itself (none is the kept one), and with a table of labels that is
-# not const kept (the process is gone), with the last of several functions of a name called other code (libhotpatch.so.0's), and with a lost connection's process not asked again (it keeps the patch).
+# not const kept (the process is gone), with the last of several functions of a name called other code (libhotpatch.so.0's), with a lost connection's process not asked again (it keeps the patch), with an agent that does not look whether who asked is
+# there (the patch goes in all the same), and with signals not blocked (the first process keeps it).
 
 load e2e/helpers
 
@@ -287,6 +288,54 @@ lost() {
 	grep -q "process ${pids[2]} .*could not be applied everywhere; nothing was changed" "$BATS_TEST_TMPDIR/said"
 	expect text 2 '7 several' 0
 	expect text 2 '7 several' 2
+}
+
+# ended_by SIGNAL OPTION...: apply with these options to two processes, of which the second is in the function and is
+# waited for; the signal comes then. What was said is in $said.
+ended_by() {
+	local signal=$1 command status=0
+	shift
+	build gcc O2 pie
+	[[ -e $shop/fix.hp ]] || patch fix shop >/dev/null
+	start 0
+	start 1
+	stays 5000 1
+	said=$BATS_TEST_TMPDIR/said
+	"$hotpatch" apply "$shop/fix.hp" --timeout 600000 "$@" "${pids[@]}" >"$said" 2>&1 3>&- &
+	command=$!
+	until [[ $("$hotpatch" list "${pids[0]}") == *"patch 'fix'"* ]]; do kill -0 $command; done
+	kill "-$signal" $command
+	wait $command || status=$?
+	cat "$said"
+	[[ $status = $((128 + $(kill -l "$signal"))) ]]
+}
+
+# nothing_in N: process N answers at once, has no patch, and gets none when it has left the function.
+nothing_in() {
+	run "$hotpatch" list "${pids[$1]}"
+	[[ $status = 0 && $output == *"nothing is changed"* ]]
+	if (($1)); then read -r -t 20 -u "${answers[$1]}" _; fi
+	expect text 2 '7 several' "$1"
+	run "$hotpatch" list "${pids[$1]}"
+	[[ $status = 0 && $output == *"nothing is changed"* ]]
+}
+
+@test "who ends the command while it waits for a function in use gets no change any more" {
+	ended_by TERM
+	nothing_in 1
+	expect text 2 '5 a few' 0
+}
+
+@test "all or none, and a signal that ends the command between two processes" {
+	local signal
+	for signal in TERM HUP; do
+		ended_by $signal --all-or-none
+		grep -q "process ${pids[0]} .*'fix' was reverted.*everything is as before" "$said"
+		grep -q "process ${pids[1]} .*was waited for until a signal came" "$said"
+		nothing_in 0
+		nothing_in 1
+		stop_all
+	done
 }
 
 @test "no such process, no agent, no file, no patch file, and wrong usage" {

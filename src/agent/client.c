@@ -4,11 +4,13 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "agent/regions.h"
 #include "agent/requests.h"
+#include "arch/arch.h"
 #include "base/memory.h"
 
 static uint64_t now(void)
@@ -78,6 +80,14 @@ void hp_client_add(struct hp_agent *agent, int fd)
 	client->next = agent->clients;
 	agent->clients = client;
 	pthread_mutex_unlock(&agent->lists);
+}
+
+/* shutdown(2) of its writing alone is no end: it may wait for the answer. */
+bool hp_client_is_there(void *client)
+{
+	struct pollfd item = {((const struct hp_client *)client)->fd, 0, 0};
+	struct timespec none = {0};
+	return hp_syscall(SYS_ppoll, (long)&item, 1, (long)&none, 0, 0, 0) <= 0;
 }
 
 void hp_client_remove(struct hp_agent *agent, struct hp_client *client)

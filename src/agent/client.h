@@ -41,6 +41,10 @@ short hp_client_events(const struct hp_client *client);
 /* Reads, answers and writes as far as that goes without waiting. False: it has gone. */
 bool hp_client_serve(struct hp_agent *agent, struct hp_client *client, short events);
 
+/* Whether somebody is at the other end: who closed a connection waits for nothing that it asked for. Does not wait, and
+ * takes no lock; an hp_asker. */
+bool hp_client_is_there(void *client);
+
 /* Sends a frame that answers nothing: no more than its kind. False: the client has an answer to read first. */
 bool hp_client_tell(struct hp_client *client, enum hp_wire_kind kind);
 

@@ -384,6 +384,7 @@ int hp_record_apply_handle(struct hp_exchange *x)
 	int error = order ? hp_order_take(x, order) : hp_err_set(&x->err, HOTPATCH_ENOMEM, "no memory for the request");
 	if (!error) {
 		error = hp_session_begin(&session, &order->options, __builtin_frame_address(0));
+		session.request.asker = &x->asker;
 		if (!error)
 			/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the record has its notes */
 			error = apply(x, order, &session, &id);
@@ -423,6 +424,7 @@ int hp_record_revert_handle(struct hp_exchange *x)
 	if (error)
 		return error;
 	error = hp_session_begin(&session, &options, __builtin_frame_address(0));
+	session.request.asker = &x->asker;
 	if (!error)
 		error = revert(x, id, name, &session);
 	note_outcome(x, &session, error);
@@ -505,6 +507,7 @@ int hp_record_switch_handle(struct hp_exchange *x)
 	if (error)
 		return error;
 	error = hp_session_begin(&session, &options, __builtin_frame_address(0));
+	session.request.asker = &x->asker;
 	if (!error)
 		error = switch_to(x->agent, &wanted, &session);
 	note_outcome(x, &session, error);

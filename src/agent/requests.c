@@ -182,7 +182,10 @@ static void answer_failure(struct hp_exchange *x, const struct hp_wire_header *h
 void hp_request_answer(struct hp_agent *agent, struct hp_client *client)
 {
 	struct hp_wire_header header;
-	struct hp_exchange x = {.agent = agent, .client = client, .out = &client->out};
+	struct hp_exchange x = {.agent = agent,
+	                        .client = client,
+	                        .asker = {hp_client_is_there, client},
+	                        .out = &client->out};
 	bool sound = hp_wire_header_read(client->in, &header) && !(header.kind & HP_WIRE_REPLY);
 	x.in = (struct hp_cursor){client->in + HP_WIRE_HEADER, client->in + client->n_in, false};
 	hp_wire_begin(x.out, header.kind | HP_WIRE_REPLY, header.serial);

@@ -3,6 +3,7 @@
 #define HP_AGENT_REQUESTS_H
 
 #include "agent/client.h"
+#include "live/ask.h"
 
 struct hp_outcome;
 
@@ -11,6 +12,7 @@ struct hp_outcome;
 struct hp_exchange {
 	struct hp_agent *agent;
 	struct hp_client *client;
+	struct hp_asker asker; /* the client: what has not happened when it goes does not happen */
 	struct hp_cursor in;
 	struct hp_wire *out;
 	struct hp_err err;

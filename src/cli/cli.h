@@ -10,6 +10,7 @@
 
 #include <getopt.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* Exit statuses; never HP_EXIT_DONE when nothing was patched. */
 enum hp_exit {
@@ -29,9 +30,9 @@ struct hp_command {
 
 /* One row each in main.c; a command is declared here, defined in cmd_NAME.c. */
 extern const struct hp_command hp_cmd_watch, hp_cmd_undo, hp_cmd_redo, hp_cmd_use;
-extern const struct hp_command hp_cmd_build, hp_cmd_show, hp_cmd_explain;                             /* helper build */
-extern const struct hp_command hp_cmd_run, hp_cmd_attach, hp_cmd_doctor;                              /* helper agent */
-extern const struct hp_command hp_cmd_apply, hp_cmd_check, hp_cmd_revert, hp_cmd_status, hp_cmd_list; /* helper link */
+extern const struct hp_command hp_cmd_build, hp_cmd_show, hp_cmd_explain;
+extern const struct hp_command hp_cmd_run, hp_cmd_attach, hp_cmd_doctor;
+extern const struct hp_command hp_cmd_apply, hp_cmd_check, hp_cmd_revert, hp_cmd_status, hp_cmd_list;
 
 /* Every command knows --json, -h and --help: put HP_COMMON_OPTIONS at the end of its struct option list and give
  * what hp_next_option returns to hp_common_option in the default branch of the switch. */
@@ -50,6 +51,10 @@ int hp_next_option(int argc, char **argv, const char *letters, const struct opti
 /* true: handled, go on. false: the command is to return *ret_status at once (help was printed: HP_EXIT_DONE; unknown
  * option: HP_EXIT_USAGE, said on stderr). */
 bool hp_common_option(const struct hp_command *command, struct hp_output *output, int option, int *ret_status);
+
+/* Numbers of the command line, whole ones in their range; HP_EXIT_USAGE, said, where they are none. */
+int hp_read_pid(const struct hp_command *command, const char *argument, pid_t *ret_pid);
+int hp_read_ms(const struct hp_command *command, const char *argument, unsigned *ret_ms);
 
 /* Says "hotpatch NAME: sentence" and the usage line on stderr; returns HP_EXIT_USAGE. */
 int hp_usage(const struct hp_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -6,8 +6,12 @@
  *                             connection was lost and another one shows that it went through all the same
  */
 #include <getopt.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "cli/later.h"
 #include "cli/modes.h"
@@ -27,6 +31,8 @@ struct job {
 	struct hp_patchfile *file;
 	struct hp_targets targets;
 	struct hp_link **links; /* by target; NULL: not prepared */
+	bool undivided;         /* signals wait; mask: which did before */
+	sigset_t mask;
 	struct hp_later *later; /* those that wait for more */
 	size_t n_later;
 };
@@ -201,22 +207,62 @@ static void leave_out(struct job *job, size_t i)
 	hp_target_fail(job->output, target, &err, NULL, NULL);
 }
 
-static void all_or_none(struct job *job)
+/* False: not in all of them; then it is in none. */
+static bool commit_all(struct job *job, int stop)
 {
-	bool prepared = true;
+	struct pollfd item = {stop, POLLIN, 0};
 	size_t done = 0;
 
-	for (size_t i = 0; i < job->targets.n; i++)
-		prepared &= prepare(job, i);
-	while (prepared && done < job->targets.n && commit(job, done))
+	while (done < job->targets.n && poll(&item, 1, 0) <= 0) {
+		struct hp_remote *remote = job->targets.v[done].remote;
+		hp_remote_stop_at(remote, stop);
+		bool committed = commit(job, done);
+		hp_remote_stop_at(remote, -1);
+		if (!committed)
+			break;
 		done++;
+	}
 	if (done == job->targets.n)
-		return;
-	if (prepared && hp_remote_is_broken(job->targets.v[done].remote))
+		return true;
+	if (hp_remote_is_broken(job->targets.v[done].remote))
 		settle(job, done);
 	for (size_t i = done; i-- > 0;)
 		take_back(job, i, job->targets.v[i].remote);
-	for (size_t i = done; i < job->targets.n; i++)
+	return false;
+}
+
+/* Signals that would end this command between two processes wait until it has been decided what holds in all, and end
+ * it then. Those that say so end the waiting for functions in use. */
+static bool commit_undivided(struct job *job)
+{
+	static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	struct sigaction action;
+	sigset_t ends, all;
+
+	sigemptyset(&ends);
+	for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		if (sigaction(ending[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN) /* nohup(1) */
+			sigaddset(&ends, ending[i]);
+	all = ends;
+	sigaddset(&all, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &all, &job->mask); /* NOLINT(concurrency-mt-unsafe): there is one thread */
+	job->undivided = true;
+	int stop = signalfd(-1, &ends, SFD_CLOEXEC);
+	bool done = commit_all(job, stop);
+	if (stop >= 0)
+		close(stop);
+	return done;
+}
+
+static void all_or_none(struct job *job)
+{
+	bool prepared = true;
+
+	for (size_t i = 0; i < job->targets.n; i++)
+		prepared &= prepare(job, i);
+	if (prepared && commit_undivided(job))
+		return;
+	for (size_t i = 0; i < job->targets.n; i++)
 		leave_out(job, i);
 }
 
@@ -296,7 +342,10 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	                                       .later = job.options.later};
 	status = apply(&job, argv[optind]);
 	clean_up(&job);
-	return hp_output_end(&output, status);
+	status = hp_output_end(&output, status);
+	if (job.undivided)
+		sigprocmask(SIG_SETMASK, &job.mask, NULL); /* NOLINT(concurrency-mt-unsafe): there is one thread */
+	return status;
 usage:
 	output.json = false;
 	return hp_output_end(&output, status);

@@ -1,6 +1,5 @@
 /* attach - puts the runtime and its agent into running processes. */
 #include <getopt.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/output.h"
@@ -34,26 +33,35 @@ static int attach_one(struct hp_output *output, json_t *rows, const char *librar
 	json_object_set_new(row, "pid", json_integer(pid));
 	int error = hp_attach(pid, &options, &attached, &err), status = HP_EXIT_DONE;
 	if (error) {
-		status = hp_output_failure(output, error == HOTPATCH_EGONE ? HP_EXIT_GONE : HP_EXIT_REFUSED, &err,
-		                           unchanged);
-		json_object_set_new(row, "error", json_string(err.text));
+		status = hp_output_status(error);
+		hp_output_failure(output, status, &err, status == HP_EXIT_GONE ? "nothing was changed" : unchanged);
+		json_object_set(row, "error", json_object_get(output->root, "error"));
 	} else {
 		say(output, row, pid, &attached);
 	}
-	json_object_set_new(row, "status", json_string(error ? "refused" : "done"));
+	json_object_set_new(row, "status",
+	                    json_string(status == HP_EXIT_DONE   ? "done"
+	                                : status == HP_EXIT_GONE ? "gone"
+	                                                         : "refused"));
 	return status;
+}
+
+static bool is_number(const char *word)
+{
+	return *word && word[strspn(word, "+-0123456789")] == 0;
 }
 
 /* A number, or the name of one or more processes. */
 static int attach_word(struct hp_output *output, json_t *rows, const char *library, const char *word,
                        unsigned timeout_ms)
 {
-	char *end;
+	pid_t pid;
 	struct hp_pids pids;
 	struct hp_err err;
-	long pid = strtol(word, &end, 10);
-	if (*word && !*end)
-		return attach_one(output, rows, library, (pid_t)pid, timeout_ms);
+	if (is_number(word)) /* of which it was seen that it is a process's */
+		return hp_read_pid(output->command, word, &pid) == HP_EXIT_DONE
+		               ? attach_one(output, rows, library, pid, timeout_ms)
+		               : HP_EXIT_USAGE;
 	int error = hp_pids_by_name(word, &pids, &err), status = HP_EXIT_DONE;
 	if (error)
 		return hp_output_failure(output, HP_EXIT_GONE, &err, "nothing was changed");
@@ -86,18 +94,24 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	static const struct option options[] = {{"timeout", required_argument, NULL, 't'}, HP_COMMON_OPTIONS};
 	struct hp_output output;
 	unsigned timeout_ms = 0;
+	pid_t pid;
 	int option, status = HP_EXIT_DONE;
 	hp_output_begin(&output, command);
 	while ((option = hp_next_option(argc, argv, "ht:", options)) != -1) {
 		if (option == 't')
-			timeout_ms = (unsigned)strtoul(optarg, NULL, 10);
+			status = hp_read_ms(command, optarg, &timeout_ms);
 		else if (!hp_common_option(command, &output, option, &status))
 			goto out;
+		if (status != HP_EXIT_DONE)
+			goto out;
 	}
-	if (optind == argc) {
+	if (optind == argc)
 		status = hp_usage(command, "which process?");
+	for (int i = optind; i < argc && status == HP_EXIT_DONE; i++) /* before anything is done */
+		if (is_number(argv[i]))
+			status = hp_read_pid(command, argv[i], &pid);
+	if (status != HP_EXIT_DONE)
 		goto out;
-	}
 	status = attach_all(&output, argv + optind, timeout_ms);
 	return hp_output_end(&output, status);
 out:

@@ -176,7 +176,7 @@ static int check_process(struct doctor *doctor, pid_t pid)
 	return error == HOTPATCH_EGONE ? HP_EXIT_GONE : HP_EXIT_DONE;
 }
 
-static int examine(struct hp_output *output, const char *word)
+static int examine(struct hp_output *output, pid_t pid)
 {
 	struct doctor doctor = {output, json_array(), false};
 	int status = HP_EXIT_DONE;
@@ -187,8 +187,8 @@ static int examine(struct hp_output *output, const char *word)
 	check_ptrace(&doctor);
 	check_folder(&doctor);
 	check_library(&doctor);
-	if (word)
-		status = check_process(&doctor, (pid_t)strtol(word, NULL, 10));
+	if (pid)
+		status = check_process(&doctor, pid);
 	return status ? status : doctor.wrong ? HP_EXIT_REFUSED : HP_EXIT_DONE;
 }
 
@@ -196,17 +196,19 @@ static int run(const struct hp_command *command, int argc, char **argv)
 {
 	static const struct option options[] = {HP_COMMON_OPTIONS};
 	struct hp_output output;
-	char *end = NULL;
+	pid_t pid = 0;
 	int option, status = HP_EXIT_DONE;
 	hp_output_begin(&output, command);
 	while ((option = hp_next_option(argc, argv, "h", options)) != -1)
 		if (!hp_common_option(command, &output, option, &status))
 			goto out;
-	if (argc - optind > 1 || (optind < argc && (strtol(argv[optind], &end, 10) <= 0 || *end))) {
+	if (argc - optind > 1)
 		status = hp_usage(command, "one process, by its number, or none");
+	else if (optind < argc)
+		status = hp_read_pid(command, argv[optind], &pid);
+	if (status != HP_EXIT_DONE)
 		goto out;
-	}
-	status = examine(&output, argv[optind]);
+	status = examine(&output, pid);
 	return hp_output_end(&output, status);
 out:
 	output.json = false;

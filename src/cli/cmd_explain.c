@@ -117,6 +117,9 @@ static int run(const struct hp_command *command, int argc, char **argv)
 	int option, status = HP_EXIT_DONE;
 
 	hp_output_begin(&output, command);
+	for (int i = 1; i < argc; i++)
+		if (argv[i][0] == '-' && isdigit((unsigned char)argv[i][1]))
+			argv[i]++; /* a code, and no options: -16 and 16 are one */
 	while ((option = hp_next_option(argc, argv, "h", options)) != -1)
 		if (!hp_common_option(command, &output, option, &status))
 			goto out;

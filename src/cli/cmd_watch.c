@@ -35,18 +35,6 @@ struct job {
 	char database[PATH_MAX], library[PATH_MAX];
 };
 
-static int read_pid(struct job *job, const char *argument)
-{
-	char *end;
-	errno = 0;
-	long pid = strtol(argument, &end, 10);
-
-	if (errno || !*argument || *end || pid <= 0 || pid != (pid_t)pid)
-		return hp_usage(job->command, "'%s' is no process id", argument);
-	job->watch.pid = (pid_t)pid;
-	return HP_EXIT_DONE;
-}
-
 static int read_mode(struct job *job, const char *argument)
 {
 	static const char *const names[HP_WATCH_MODES] =
@@ -67,7 +55,7 @@ static bool take_option(struct job *job, int option, int *ret_status)
 		job->folder = optarg;
 		return true;
 	case 'p':
-		*ret_status = read_pid(job, optarg);
+		*ret_status = hp_read_pid(job->command, optarg, &job->watch.pid);
 		return true;
 	case OPTION_NAME:
 		job->name = optarg;

@@ -68,5 +68,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "hotpatch: there is no command '%s'; 'hotpatch help' lists them\n", name);
 		return HP_EXIT_USAGE;
 	}
+	char full[64]; /* as getopt(3) says who does not know an option */
+	snprintf(full, sizeof(full), "hotpatch %s", command->name);
+	argv[1] = full;
 	return command->run(command, argc - 1, argv + 1);
 }

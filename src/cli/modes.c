@@ -1,7 +1,5 @@
 #include "cli/modes.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 static int read_mode(const struct hp_command *command, const char *argument, enum hotpatch_mode *ret_mode)
@@ -22,18 +20,6 @@ static int read_mode(const struct hp_command *command, const char *argument, enu
 	return hp_usage(command, "'%s' is no mode: wait, try, drain and force are", argument);
 }
 
-static int read_ms(const struct hp_command *command, const char *argument, uint32_t *ret_ms)
-{
-	char *end;
-	errno = 0;
-	long ms = strtol(argument, &end, 10);
-
-	if (errno || !*argument || *end || ms <= 0 || ms > 3600 * 1000L)
-		return hp_usage(command, "'%s' is no number of milliseconds, from 1 to an hour", argument);
-	*ret_ms = (uint32_t)ms;
-	return HP_EXIT_DONE;
-}
-
 bool hp_mode_option(const struct hp_command *command, int option, const char *argument, struct hp_modes *modes,
                     int *ret_status)
 {
@@ -42,10 +28,10 @@ bool hp_mode_option(const struct hp_command *command, int option, const char *ar
 		*ret_status = read_mode(command, argument, &modes->mode);
 		return true;
 	case HP_OPTION_TIMEOUT:
-		*ret_status = read_ms(command, argument, &modes->timeout_ms);
+		*ret_status = hp_read_ms(command, argument, &modes->timeout_ms);
 		return true;
 	case HP_OPTION_STALL:
-		*ret_status = read_ms(command, argument, &modes->stall_ms);
+		*ret_status = hp_read_ms(command, argument, &modes->stall_ms);
 		return true;
 	default:
 		return false;

@@ -1,7 +1,9 @@
 #include "cli/output.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *status_name(int status)
@@ -105,6 +107,30 @@ bool hp_common_option(const struct hp_command *command, struct hp_output *output
 		*ret_status = HP_EXIT_USAGE;
 		return false;
 	}
+}
+
+int hp_read_pid(const struct hp_command *command, const char *argument, pid_t *ret_pid)
+{
+	char *end;
+	errno = 0;
+	long pid = strtol(argument, &end, 10);
+
+	if (errno || !*argument || *end || pid <= 0 || pid != (pid_t)pid)
+		return hp_usage(command, "'%s' is no process id", argument);
+	*ret_pid = (pid_t)pid;
+	return HP_EXIT_DONE;
+}
+
+int hp_read_ms(const struct hp_command *command, const char *argument, unsigned *ret_ms)
+{
+	char *end;
+	errno = 0;
+	long ms = strtol(argument, &end, 10);
+
+	if (errno || !*argument || *end || ms <= 0 || ms > 3600 * 1000L)
+		return hp_usage(command, "'%s' is no number of milliseconds, from 1 to an hour", argument);
+	*ret_ms = (unsigned)ms;
+	return HP_EXIT_DONE;
 }
 
 int hp_usage(const struct hp_command *command, const char *format, ...)

@@ -74,13 +74,10 @@ static int add_pids(struct hp_output *output, struct hp_targets *targets, json_t
 
 static int add_argument(struct hp_output *output, struct hp_targets *targets, json_t *list, const char *argument)
 {
-	char *end;
-	errno = 0;
-	long pid = strtol(argument, &end, 10);
+	pid_t pid;
+	int status = hp_read_pid(output->command, argument, &pid);
 
-	if (errno || !*argument || *end || pid <= 0 || pid != (pid_t)pid)
-		return hp_usage(output->command, "'%s' is no process id", argument);
-	return add_target(output, targets, list, (pid_t)pid);
+	return status == HP_EXIT_DONE ? add_target(output, targets, list, pid) : status;
 }
 
 static int fail(struct hp_output *output, const struct hp_err *err)

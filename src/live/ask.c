@@ -499,6 +499,8 @@ bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const 
 		uint64_t now = hp_now();
 		if (count.in + count.moving == 0)
 			return true;
+		if (hp_asker_has_gone(patience->asker))
+			return false;
 		if (now >= patience->deadline || (patience->one_look && count.moving == 0 && now - began >= least))
 			return false;
 		if (patience->gated && count.moving == 0 && count.stuck && now - began > MS)

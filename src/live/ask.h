@@ -33,13 +33,25 @@ int hp_ask_prepare(struct hp_err *err) HP_MUST_CHECK;
 void hp_ask_begin(struct hp_threads *threads, const struct hp_codes *codes);
 void hp_ask_end(struct hp_threads *threads);
 
+/* Who wants to know, where that may change: asked between looks, with callers held, and not to wait itself. */
+struct hp_asker {
+	bool (*is_there)(void *arg);
+	void *arg;
+};
+
+static inline bool hp_asker_has_gone(const struct hp_asker *asker)
+{
+	return asker && !asker->is_there(asker->arg);
+}
+
 /* How long to ask, and when it is of no use to ask on. */
 struct hp_patience {
-	uint64_t deadline; /* CLOCK_MONOTONIC, ns */
-	bool one_look;     /* an answer from everybody is enough, whatever it is */
-	bool gated;        /* callers are held meanwhile: not for those that sleep in the code */
-	bool everyone;     /* those that sleep are asked by signal too: their system calls are executed again */
-	bool still;        /* who was asked and is out stays in the handler until hp_ask_again or hp_ask_end */
+	uint64_t deadline;            /* CLOCK_MONOTONIC, ns */
+	const struct hp_asker *asker; /* or NULL: once it has gone, that is the deadline */
+	bool one_look;                /* an answer from everybody is enough, whatever it is */
+	bool gated;                   /* callers are held meanwhile: not for those that sleep in the code */
+	bool everyone; /* those that sleep are asked by signal too: their system calls are executed again */
+	bool still;    /* who was asked and is out stays in the handler until hp_ask_again or hp_ask_end */
 };
 
 /* Asks all threads of the list until everybody is out: then true, which is a proof for the moment at which each was

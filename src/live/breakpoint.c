@@ -119,7 +119,7 @@ void hp_breakpoint_end(bool all_have_answered)
 	}
 	if (hp_survey_open(&none, &survey, &ignored) != 0)
 		return;
-	if (hp_survey_ask(survey, hp_now() + 100 * (uint64_t)MS, false))
+	if (hp_survey_ask(survey, &(struct hp_patience){.deadline = hp_now() + 100 * (uint64_t)MS}))
 		uninstall();
 	hp_survey_close(survey);
 }
@@ -159,7 +159,8 @@ struct protocol {
 	struct hp_text *text;
 	struct hp_survey *survey; /* for the bytes that are written over, first ones excepted */
 	uint64_t deadline;
-	bool wait; /* until the deadline for who is in the way */
+	bool wait;                    /* until the deadline for who is in the way */
+	const struct hp_asker *asker; /* or NULL */
 	uint64_t mask;
 };
 
@@ -184,7 +185,7 @@ static bool nobody_blocks(struct hp_threads *threads)
 static bool await_unblocked(const struct protocol *p)
 {
 	while (!nobody_blocks(p->survey->threads)) {
-		if (!p->wait || hp_now() >= p->deadline)
+		if (!p->wait || hp_now() >= p->deadline || hp_asker_has_gone(p->asker))
 			return false;
 		hp_syscall(SYS_nanosleep, (long)&(struct timespec){0, MS}, 0, 0, 0, 0, 0);
 	}
@@ -358,7 +359,7 @@ static int write_over(struct protocol *p, const struct hp_request *request, stru
 	for (size_t i = 0; i < p->wanted.n; i++)
 		atomic_store(p->wanted.sites[i]->cell.slot, hp_site_target(p->wanted.sites[i]));
 	int error = write_breakpoints(p, err);
-	if (!error && !hp_survey_ask(p->survey, p->deadline, false))
+	if (!error && !hp_survey_ask(p->survey, &(struct hp_patience){.deadline = p->deadline, .asker = p->asker}))
 		error = refuse(p, request, outcome, "a thread is, or may be, in its first instructions", err);
 	if (!error)
 		error = write_jumps(p, true, err);
@@ -386,7 +387,10 @@ static int redirect(struct protocol *p, const struct hp_request *request, struct
 int hp_breakpoint_redirect(struct hp_site *const *sites, size_t n, struct hp_text *text,
                            const struct hp_request *request, struct hp_outcome *outcome, struct hp_err *err)
 {
-	struct protocol p = {.text = text, .deadline = request->deadline, .wait = request->mode != HOTPATCH_TRY};
+	struct protocol p = {.text = text,
+	                     .deadline = request->deadline,
+	                     .wait = request->mode != HOTPATCH_TRY,
+	                     .asker = request->asker};
 	uint64_t stall = hp_now() + request->stall;
 	if (!any(sites, n, wants_jump))
 		return 0;

@@ -48,10 +48,9 @@ int hp_survey_open(struct hp_codes *codes, struct hp_survey **ret_survey, struct
 	return error;
 }
 
-bool hp_survey_ask(struct hp_survey *survey, uint64_t deadline, bool one_look)
+bool hp_survey_ask(struct hp_survey *survey, const struct hp_patience *patience)
 {
 	struct hp_suspended suspended = {.frame = (uintptr_t)__builtin_frame_address(0)};
-	struct hp_patience patience = {.deadline = deadline, .one_look = one_look};
 	struct hp_err ignored;
 	uint64_t mask;
 	bool clear = false;
@@ -60,9 +59,9 @@ bool hp_survey_ask(struct hp_survey *survey, uint64_t deadline, bool one_look)
 	hp_signals_block(&mask);
 	if (hp_threads_list(survey->threads)) {
 		hp_ask_begin(survey->threads, &survey->codes);
-		clear = hp_ask_all(survey->threads, &survey->codes, &patience) &&
+		clear = hp_ask_all(survey->threads, &survey->codes, patience) &&
 		        (!hp_suspended_matter(&suspended) ||
-		         hp_suspended_look(&suspended, survey->threads, &survey->codes, STALL, deadline) ==
+		         hp_suspended_look(&suspended, survey->threads, &survey->codes, STALL, patience->deadline) ==
 		                 HP_LOOK_CLEAR);
 		hp_ask_end(survey->threads);
 	}

@@ -6,6 +6,7 @@
 #ifndef HP_LIVE_SURVEY_H
 #define HP_LIVE_SURVEY_H
 
+#include "live/ask.h"
 #include "live/blockers.h"
 
 struct hp_survey {
@@ -19,7 +20,7 @@ int hp_survey_open(struct hp_codes *codes, struct hp_survey **ret_survey, struct
 
 /* True is a proof that no other thread is in the codes: every one was asked since the call began. The calling thread
  * takes no signals meanwhile. */
-bool hp_survey_ask(struct hp_survey *survey, uint64_t deadline, bool one_look);
+bool hp_survey_ask(struct hp_survey *survey, const struct hp_patience *patience);
 
 /* Whether a thread was taken for out in hotpatch_poll: then nothing may be freed. */
 bool hp_survey_any_polls(const struct hp_survey *survey);

@@ -246,13 +246,16 @@ static bool drain_and_decide(struct transition *t, uint64_t deadline)
 	for (;;) {
 		uint32_t passes = hp_gate_passes();
 		if (!hp_ask_all(t->threads, &t->codes,
-		                &(struct hp_patience){.deadline = deadline, .one_look = one_look, .gated = true}))
+		                &(struct hp_patience){.deadline = deadline,
+		                                      .asker = t->request->asker,
+		                                      .one_look = one_look,
+		                                      .gated = true}))
 			return false;
 		if (!nothing_is_suspended(t, deadline))
 			return false;
 		/* Its owner may be held at the gate, in a signal handler: so it is tried, not waited for. */
 		if (pthread_mutex_trylock(&layers_lock) != 0) {
-			if (hp_now() >= deadline)
+			if (hp_now() >= deadline || hp_asker_has_gone(t->request->asker))
 				return false;
 			hp_ask_again(t->threads); /* or in ours */
 			continue;
@@ -297,6 +300,11 @@ static bool attempt(struct transition *t)
 	return drained;
 }
 
+static bool goes_on(const struct hp_request *request, uint64_t now)
+{
+	return now < request->deadline && !hp_asker_has_gone(request->asker);
+}
+
 /* Between two attempts callers go on with the old definitions. The next begins when a sleeper that was in the way has
  * run, or after a while if somebody was running. */
 static void let_callers_on(struct transition *t)
@@ -312,7 +320,7 @@ static void let_callers_on(struct transition *t)
 				return;
 			running |= !thread->blocked;
 		}
-		if (now >= t->request->deadline || (running && now - began > 10 * (MS + t->looked)))
+		if (!goes_on(t->request, now) || (running && now - began > 10 * (MS + t->looked)))
 			return;
 		struct timespec pause = {0, MS};
 		hp_syscall(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
@@ -327,6 +335,9 @@ static int refuse(struct transition *t, struct hp_err *err)
 		function = t->sites[0]->name;
 	if (t->request->mode == HOTPATCH_TRY)
 		return hp_err_set(err, HOTPATCH_EBUSY, "'%s' is in use", function);
+	if (hp_asker_has_gone(t->request->asker))
+		return hp_err_set(err, HOTPATCH_EBUSY, "'%s' was in use until who asked for the change had gone",
+		                  function);
 	return hp_err_set(err, HOTPATCH_ETIMEDOUT, "'%s' was in use until the deadline of %u ms", function,
 	                  t->request->timeout_ms);
 }
@@ -342,7 +353,7 @@ static int run_gated(struct transition *t, struct hp_err *err)
 			t->outcome->drained = !hp_threads_any_polls(t->threads);
 			return 0; /* t->threads stays, for clear_prefixes */
 		}
-		bool again = t->request->mode == HOTPATCH_WAIT && hp_now() < t->request->deadline;
+		bool again = t->request->mode == HOTPATCH_WAIT && goes_on(t->request, hp_now());
 		if (!again)
 			return refuse(t, err);
 		let_callers_on(t);
@@ -370,12 +381,12 @@ static void switch_at_once(struct transition *t)
 static bool await_left(struct transition *t, bool one_look)
 {
 	uint64_t mask, deadline = t->request->deadline;
-	struct hp_patience patience = {.deadline = deadline, .one_look = one_look};
+	struct hp_patience patience = {.deadline = deadline, .asker = t->request->asker, .one_look = one_look};
 	for (;;) {
 		bool left = hp_ask_all(t->threads, &t->codes, &patience), again = left;
 		hp_signals_block(&mask);
 		left = left && nothing_is_suspended(t, deadline);
-		again = again && !left && !one_look && hp_now() < deadline;
+		again = again && !left && !one_look && goes_on(t->request, hp_now());
 		if (again)
 			hp_ask_again(t->threads);
 		else
@@ -430,7 +441,8 @@ static bool nobody_is_in(struct hp_codes *codes, uint64_t patience, struct hp_ou
 	struct hp_err ignored;
 	if (hp_survey_open(codes, &survey, &ignored) != 0)
 		return false;
-	bool clear = hp_survey_ask(survey, hp_now() + patience, true) && !hp_survey_any_polls(survey);
+	bool clear = hp_survey_ask(survey, &(struct hp_patience){.deadline = hp_now() + patience, .one_look = true}) &&
+	             !hp_survey_any_polls(survey);
 	if (!clear && outcome)
 		hp_blockers_note(outcome, survey->threads, &nobody);
 	hp_survey_close(survey);
@@ -498,6 +510,8 @@ bool hp_definition_is_left(const struct hp_definition *definition, struct hp_out
 static int run(struct transition *t, struct hp_err *err)
 {
 	bool gated = t->request->mode == HOTPATCH_WAIT || t->request->mode == HOTPATCH_TRY;
+	if (hp_asker_has_gone(t->request->asker))
+		return hp_err_set(err, HOTPATCH_EBUSY, "who asked for the change of '%s' has gone", t->sites[0]->name);
 	if (gated && self_is_active(t))
 		return hp_err_set(
 			err, HOTPATCH_EDEADLK,

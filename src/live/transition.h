@@ -2,6 +2,7 @@
 #ifndef HP_LIVE_TRANSITION_H
 #define HP_LIVE_TRANSITION_H
 
+#include "live/ask.h"
 #include "live/blockers.h"
 
 /* One site gets another current definition. */
@@ -16,13 +17,14 @@ struct hp_change {
 
 struct hp_request {
 	enum hotpatch_mode mode;
-	uint64_t deadline;         /* CLOCK_MONOTONIC, ns */
-	uint64_t stall;            /* longest a caller is held in one attempt, ns */
-	unsigned timeout_ms;       /* for the sentence */
-	bool scan_memory;          /* for return addresses, once all threads are out: suspended.h */
-	uintptr_t frame;           /* of the function that the program called; below it are our own frames */
-	void (*commit)(void *arg); /* or NULL: done with the change, while nobody is in old or new definitions (WAIT,
-	                            * TRY), callers are held and this thread takes no signals */
+	uint64_t deadline;            /* CLOCK_MONOTONIC, ns */
+	uint64_t stall;               /* longest a caller is held in one attempt, ns */
+	unsigned timeout_ms;          /* for the sentence */
+	const struct hp_asker *asker; /* or NULL: for whom it is; once it has gone nothing is changed any more */
+	bool scan_memory;             /* for return addresses, once all threads are out: suspended.h */
+	uintptr_t frame;              /* of the function that the program called; below it are our own frames */
+	void (*commit)(void *arg);    /* or NULL: done with the change, while nobody is in old or new definitions (WAIT,
+	                               * TRY), callers are held and this thread takes no signals */
 	void *commit_arg;
 };
 

@@ -33,6 +33,9 @@ void hp_remote_close(struct hp_remote *remote); /* NULL is nothing; reservations
 pid_t hp_remote_pid(const struct hp_remote *remote);
 /* Whether a request was not answered: what became of it is not known. */
 bool hp_remote_is_broken(const struct hp_remote *remote);
+/* From here on no answer is waited for once the descriptor can be read (-1: again as before). The request fails then
+ * with HOTPATCH_EBUSY, and the connection is broken. */
+void hp_remote_stop_at(struct hp_remote *remote, int fd);
 const struct hp_remote_hello *hp_remote_hello(const struct hp_remote *remote);
 
 /* -- What is there ------------------------------------------------------------------------------------------------ */

@@ -212,14 +212,18 @@ static int gone(struct hp_remote *remote, struct hp_err *err)
 static int wait_for(struct hp_remote *remote, short events, uint64_t deadline, struct hp_err *err)
 {
 	for (;;) {
-		struct pollfd item = {remote->fd, events, 0};
+		struct pollfd items[] = {{remote->fd, events, 0}, {remote->stop, POLLIN, 0}};
 		uint64_t now = now_ms();
-		int n = now < deadline ? poll(&item, 1, (int)(deadline - now)) : 0;
-		if (n > 0)
+		int n = now < deadline ? poll(items, 2, (int)(deadline - now)) : 0;
+		if (n > 0 && items[0].revents)
 			return 0;
 		if (n < 0 && errno == EINTR)
 			continue;
 		remote->broken = true;
+		shutdown(remote->fd, SHUT_RDWR); /* what the agent has not done by now it need not do */
+		if (n > 0)
+			return hp_err_set(err, HOTPATCH_EBUSY, "process %d was waited for until a signal came",
+			                  (int)remote->pid);
 		return hp_err_set(err, HOTPATCH_ETIMEDOUT,
 		                  "the agent of process %d has not answered in time; the process may be "
 		                  "stopped",
@@ -408,7 +412,7 @@ int hp_remote_open(pid_t pid, unsigned timeout_ms, struct hp_remote **ret_remote
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for a connection");
 	remote->pid = pid;
 	remote->timeout_ms = timeout_ms ? timeout_ms : 5000;
-	remote->fd = -1;
+	remote->fd = remote->stop = -1;
 	int error = hp_talk_connect(pid, &remote->fd, err);
 	if (!error)
 		error = say_hello(remote, err);
@@ -434,6 +438,11 @@ void hp_remote_close(struct hp_remote *remote)
 bool hp_remote_is_broken(const struct hp_remote *remote)
 {
 	return remote->broken;
+}
+
+void hp_remote_stop_at(struct hp_remote *remote, int fd)
+{
+	remote->stop = fd;
 }
 
 pid_t hp_remote_pid(const struct hp_remote *remote)

@@ -18,6 +18,7 @@ struct hp_remote {
 	int fd;
 	bool broken; /* what comes next is not the answer to what is asked next */
 	unsigned timeout_ms;
+	int stop;      /* a descriptor: once it can be read, no answer is waited for any more; -1 */
 	bool has_news; /* a frame came that answers nothing: hp_remote_take_news */
 	uint32_t serial;
 	struct hp_remote_hello hello;
