@@ -15,6 +15,10 @@
 void hp_readers_enter(void);
 void hp_readers_leave(void);
 
+/* Leaves for good, however often the thread has entered: what it was reading it will never look at again.
+ * Async-signal-safe. */
+void hp_readers_give_up(void);
+
 /* First member of what can be retired, so that retiring needs no memory. */
 struct hp_retired {
 	struct hp_retired *next;
@@ -28,7 +32,7 @@ void hp_readers_retire(struct hp_retired *memory, void (*destroy)(void *memory))
 /* Whether no reader is inside in this moment: whoever comes later loads what is published now. */
 bool hp_readers_none(void);
 
-/* In a child of fork: the parent's other threads, and so its readers, do not exist. */
+/* In a child of fork: the parent's other threads, and so their reading, do not exist. */
 void hp_readers_reset(void);
 
 #endif

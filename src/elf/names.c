@@ -315,6 +315,33 @@ const struct hp_name *hp_names_find(const struct hp_names *names, const char *na
 	return names->v + low;
 }
 
+/* The first that is no less than `of` with a dot behind. */
+static size_t first_behind_dot(const struct hp_names *names, const char *of)
+{
+	size_t low = 0, high = names->n, length = strlen(of);
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const char *name = names->v[middle].name;
+		int r = strncmp(name, of, length);
+		if (r < 0 || (r == 0 && (unsigned char)name[length] < '.'))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+const struct hp_name *hp_names_pieces(const struct hp_names *names, const char *of, size_t *ret_count)
+{
+	size_t begin = first_behind_dot(names, of), end = begin, length = strlen(of);
+
+	while (end < names->n && strncmp(names->v[end].name, of, length) == 0 && names->v[end].name[length] == '.')
+		end++;
+	*ret_count = end - begin;
+	return names->v + begin;
+}
+
 bool hp_names_is_part(const struct hp_names *names, const struct hp_name *function, const struct hp_name *piece)
 {
 	size_t n;

@@ -42,6 +42,9 @@ void hp_names_free(struct hp_names *names);
 /* Those called exactly name: *ret_count of them. */
 const struct hp_name *hp_names_find(const struct hp_names *names, const char *name, size_t *ret_count);
 
+/* Those whose names begin with `of` and a dot, among them all its pieces: *ret_count of them. */
+const struct hp_name *hp_names_pieces(const struct hp_names *names, const char *of, size_t *ret_count);
+
 /* Whether name is what a compiler split off the function called `of`: of.cold, of.part.0. */
 bool hp_names_is_piece(const char *name, const char *of);
 

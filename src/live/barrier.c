@@ -54,6 +54,7 @@ static bool list_threads(struct hp_threads **ret_threads, struct hp_err *err, in
 	*ret_error = hp_threads_open(ret_threads, err);
 	if (*ret_error)
 		return false;
+	(*ret_threads)->leaves_crashed = true; /* they take no signal, and execute no code that is written now */
 	if (hp_threads_list(*ret_threads))
 		return true;
 	close_threads(*ret_threads);

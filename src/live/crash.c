@@ -167,26 +167,35 @@ static struct hp_crash *keep(int signo, const siginfo_t *info, const ucontext_t 
 	return crash;
 }
 
-/* All but SIGTRAP are blocked here. Our own question is not answered: an alternate stack may have no room for that. */
-static void allow_default_actions(void)
+static uint64_t bit_of(int signo)
 {
-	uint64_t blocked = UINT64_C(1) << (hp_ask_signal() - 1);
+	return UINT64_C(1) << (signo - 1);
+}
+
+/* All but SIGTRAP are blocked here. What the thread had blocked stays so: somebody may wait for it (sigwait, signalfd).
+ * Our own question is not answered: an alternate stack may have no room for that. */
+static void allow_default_actions(const ucontext_t *context)
+{
+	uint64_t blocked;
 	struct sigaction action;
-	for (int signo = 1; signo < 64; signo++)
-		if (signo != SIGTRAP && sigaction(signo, NULL, &action) == 0 &&
+	memcpy(&blocked, &context->uc_sigmask, sizeof(blocked)); /* the kernel's set is 8 bytes */
+	blocked |= bit_of(hp_ask_signal());
+	for (int signo = 1; signo <= 64; signo++)
+		if (sigaction(signo, NULL, &action) == 0 &&
 		    ((action.sa_flags & SA_SIGINFO) || action.sa_handler != SIG_DFL))
-			blocked |= UINT64_C(1) << (signo - 1);
+			blocked |= bit_of(signo);
+	blocked &= ~bit_of(SIGTRAP);
 	hp_syscall(SYS_rt_sigprocmask, SIG_SETMASK, (long)&blocked, 0, sizeof(blocked), 0, 0);
 }
 
 /* Who wants to know may be unable to look: it waits for a lock that this thread has. */
-static void wait_for_choice(struct hp_crash *crash)
+static void wait_for_choice(struct hp_crash *crash, const ucontext_t *context)
 {
 	struct timespec second = {1, 0};
 	uint64_t deadline = hp_now() + (uint64_t)LOOKED_AT_WITHIN * 1000000000;
 	uint64_t mask;
 	uint32_t state;
-	allow_default_actions();
+	allow_default_actions(context);
 	while ((state = atomic_load(&crash->state)) == SEEN || (state == KEPT && hp_now() < deadline))
 		hp_syscall(SYS_futex, (long)&crash->state, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, state, (long)&second, 0, 0);
 	hp_signals_block(&mask);
@@ -210,8 +219,10 @@ static void handler(int signo, siginfo_t *info, void *context)
 	void (*told)(void) = atomic_load(&tell);
 	if (crash && told)
 		told();
-	if (crash)
-		wait_for_choice(crash);
+	if (crash) {
+		hp_readers_give_up(); /* a handler of the program's that crashed may have interrupted our own code */
+		wait_for_choice(crash, context);
+	}
 	end_by(signo, info, context);
 }
 

@@ -16,8 +16,9 @@
  *
  * An overflow of the stack is caught on an alternate signal stack that has room, and else ends the process.
  *
- * While it waits it blocks the signals that the program handles: its handlers would run on top of what is broken. The
- * others take their default actions, so that the process can be stopped and ended.
+ * While it waits it blocks the signals that the program handles: its handlers would run on top of what is broken. And
+ * those that it had blocked, which others may wait for. The rest take their default actions, so that the process can be
+ * stopped and ended.
  */
 #ifndef HP_LIVE_CRASH_H
 #define HP_LIVE_CRASH_H

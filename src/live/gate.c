@@ -6,6 +6,7 @@
 
 #include "base/readers.h"
 #include "live/ask.h"
+#include "live/registry.h"
 #include "live/session.h"
 #include "live/threads.h"
 
@@ -32,8 +33,8 @@ static _Atomic uint32_t hold;
 static _Atomic int hold_owner; /* thread id */
 static struct {
 	struct hp_site *const *sites;
-	_Atomic size_t n; /* written last: a child may have been forked between the two */
-} held;                   /* of the hold that lasts; protected by the turn */
+	size_t n;
+} held; /* of the hold that lasts; protected by the turn */
 
 extern const char __start_hp_gate_text[] __attribute__((visibility("hidden")));
 extern const char __stop_hp_gate_text[] __attribute__((visibility("hidden")));
@@ -382,16 +383,15 @@ void hp_gate_hold(struct hp_site *const *sites, size_t n)
 		hp_gate_take_slot(sites[i]);
 	}
 	let_go_but(sites, n);
-	atomic_store(&held.n, 0);
 	held.sites = sites;
-	atomic_store(&held.n, n);
+	held.n = n;
 	wake(&hold);
 }
 
 void hp_gate_let_on(void)
 {
 	let_go_but(NULL, 0);
-	atomic_store(&held.n, 0);
+	held.n = 0;
 	atomic_store(&hold, 0);
 	wake(&hold);
 }
@@ -405,8 +405,24 @@ void hp_gate_look_again(void)
 	wake(&hold);
 }
 
+/* What is held need not be what the list says, nor have slots to be what `held` says: another thread may have been
+ * changing them, and pages are copied at different times. Looked at first: what is written to, the child has to copy.
+ */
+static int forget(struct hp_site *site, void *unused)
+{
+	(void)unused;
+	if (site->mark)
+		site->mark = 0;
+	if (atomic_load(&site->held) || atomic_load(site->cell.slot) != atomic_load(&site->before)) {
+		atomic_store(&site->held, false);
+		hp_gate_keep_before(site);
+	}
+	return 0;
+}
+
 void hp_gate_reset(void)
 {
-	if (atomic_load(&hold))
-		hp_gate_let_on();
+	hp_sites_each_unordered(forget, NULL);
+	held.n = 0;
+	atomic_store(&hold, 0);
 }

@@ -73,7 +73,7 @@ void hp_gate_hold(struct hp_site *const *sites, size_t n);
 void hp_gate_let_on(void);
 /* Behind a transition: those at sites that it gave something else go on. */
 void hp_gate_look_again(void);
-/* In a child of fork, which has none of those who wait. */
+/* In a child of fork, which has none of those who wait: nothing is held. */
 void hp_gate_reset(void);
 
 /* Whether a caller at the gate is active in the codes, beneath its frame, which lies at `address`; `frame` may be a

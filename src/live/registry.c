@@ -68,8 +68,7 @@ static int compare(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
-/* As they lie: an answer is worth more than its order. */
-static int each_unordered(const struct table *table, int (*each)(struct hp_site *site, void *arg), void *arg)
+static int each_as_they_lie(const struct table *table, int (*each)(struct hp_site *site, void *arg), void *arg)
 {
 	int result = 0;
 	for (size_t i = 0; i < table->size && result == 0; i++) {
@@ -77,6 +76,12 @@ static int each_unordered(const struct table *table, int (*each)(struct hp_site 
 		result = site ? each(site, arg) : 0;
 	}
 	return result;
+}
+
+int hp_sites_each_unordered(int (*each)(struct hp_site *site, void *arg), void *arg)
+{
+	const struct table *table = atomic_load(&registry);
+	return table ? each_as_they_lie(table, each, arg) : 0;
 }
 
 int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg)
@@ -87,7 +92,7 @@ int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg)
 	size_t room = table->used + 1; /* more may come meanwhile, which are not waited for */
 	struct hp_site **sites = calloc(room, sizeof(struct hp_site *));
 	if (!sites)
-		return each_unordered(table, each, arg);
+		return each_as_they_lie(table, each, arg); /* an answer is worth more than its order */
 	size_t n = 0;
 	int result = 0;
 	for (size_t i = 0; i < table->size && n < room; i++)

@@ -11,6 +11,9 @@ struct hp_site *hp_site_at(uintptr_t entry);
  * something else than 0. */
 int hp_sites_each(int (*each)(struct hp_site *site, void *arg), void *arg);
 
+/* The same as they lie. Async-signal-safe. */
+int hp_sites_each_unordered(int (*each)(struct hp_site *site, void *arg), void *arg);
+
 /* Makes room for one more, so that adding it cannot fail. One caller at a time. */
 int hp_registry_reserve(struct hp_err *err) HP_MUST_CHECK;
 void hp_registry_add(struct hp_site *site);

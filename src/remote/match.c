@@ -28,8 +28,9 @@ struct matcher {
 	struct hp_view *view;
 	const struct hp_patchfile *file;
 	struct hp_match *match;
-	struct candidate *candidates;
+	struct candidate *candidates; /* by change, then by image */
 	size_t n_candidates, room;
+	size_t *first; /* per change: its first candidate; the next one's is behind its last */
 	struct witness *witnesses;
 	size_t n_witnesses;
 	struct hp_err *err;
@@ -109,11 +110,14 @@ static int gather_from(struct matcher *m, size_t change, size_t image)
 
 static int gather(struct matcher *m)
 {
-	int r = 0;
-
-	for (size_t image = 0; image < m->view->images.n; image++)
-		for (size_t i = 0; m->match->is_target[image] && i < m->file->n_changes && r == 0; i++)
-			r = gather_from(m, i, image);
+	m->first = calloc(m->file->n_changes + 1, sizeof(*m->first));
+	int r = m->first ? 0 : no_memory(m);
+	for (size_t i = 0; i < m->file->n_changes && r == 0; i++) {
+		for (size_t image = 0; image < m->view->images.n && r == 0; image++)
+			if (m->match->is_target[image])
+				r = gather_from(m, i, image);
+		m->first[i + 1] = m->n_candidates;
+	}
 	return r;
 }
 
@@ -269,10 +273,9 @@ static bool has_changes(const struct matcher *m, size_t unit, const struct group
 {
 	for (size_t i = 0; i < m->file->n_changes; i++) {
 		bool found = m->file->changes[i].unit != unit;
-		for (size_t k = 0; k < m->n_candidates && !found; k++) {
+		for (size_t k = m->first[i]; k < m->first[i + 1] && !found; k++) {
 			const struct candidate *c = &m->candidates[k];
-			found = c->change == i && c->same && c->image == group->image &&
-			        c->name->group == group->number;
+			found = c->same && c->image == group->image && c->name->group == group->number;
 		}
 		if (!found)
 			return false;
@@ -287,14 +290,15 @@ static bool is_witnessed(const struct matcher *m, size_t unit, const struct grou
 
 	for (size_t i = 0; i < m->n_witnesses; i++) {
 		const struct witness *w = &m->witnesses[i];
-		bool found = w->unit != unit ||
-		             (w->from && (w->from->image != group->image || w->from->name->group != group->number));
-		size_t n;
+		size_t n, k = 0;
+		if (w->unit != unit ||
+		    (w->from && (w->from->image != group->image || w->from->name->group != group->number)))
+			continue;
 		const struct hp_name *name = hp_names_find(m->view->names[group->image], w->name, &n);
-		for (size_t k = 0; k < n && !found; k++)
-			found = name[k].is_local && name[k].group == group->number &&
-			        bias + name[k].value == w->address;
-		if (!found)
+		while (k < n &&
+		       !(name[k].is_local && name[k].group == group->number && bias + name[k].value == w->address))
+			k++;
+		if (k == n)
 			return false;
 	}
 	return true;
@@ -453,12 +457,13 @@ static void note_parts(const struct matcher *m, const struct candidate *candidat
 {
 	const struct hp_names *names = m->view->names[candidate->image];
 	uint64_t bias = m->view->images.v[candidate->image].bias;
+	size_t n;
+	const struct hp_name *pieces = hp_names_pieces(names, candidate->name->name, &n);
 
 	change->old[0] = (struct hp_remote_extent){candidate->entry,
 	                                           candidate->entry + m->file->changes[candidate->change].old_size};
 	change->n_old = 1;
-	for (size_t i = 0; i < names->n; i++) {
-		const struct hp_name *piece = &names->v[i];
+	for (const struct hp_name *piece = pieces; piece < pieces + n; piece++) {
 		if (!hp_names_is_part(names, candidate->name, piece))
 			continue;
 		if (change->n_old == HP_OLD_PARTS_MAX) {
@@ -476,9 +481,7 @@ static int check_code(struct matcher *m, size_t i)
 {
 	const struct candidate *any = NULL;
 
-	for (size_t k = 0; k < m->n_candidates; k++) {
-		if (m->candidates[k].change != i)
-			continue;
+	for (size_t k = m->first[i]; k < m->first[i + 1]; k++) {
 		if (m->candidates[k].same)
 			return 0;
 		any = any ? any : &m->candidates[k];
@@ -490,10 +493,8 @@ static int choose_change(struct matcher *m, size_t i)
 {
 	const struct candidate *any = NULL, *best = NULL;
 
-	for (size_t k = 0; k < m->n_candidates; k++) {
+	for (size_t k = m->first[i]; k < m->first[i + 1]; k++) {
 		const struct candidate *candidate = &m->candidates[k];
-		if (candidate->change != i)
-			continue;
 		any = candidate;
 		if (!candidate->same || !is_in_unit(m, candidate))
 			continue;
@@ -539,6 +540,7 @@ int hp_match_make(struct hp_view *view, const struct hp_patchfile *file, struct 
 	match = NULL;
 out:
 	free(m.candidates);
+	free(m.first);
 	free(m.witnesses);
 	hp_match_free(match);
 	return r;
@@ -582,6 +584,7 @@ int hp_match_absent(struct hp_view *view, const struct hp_patchfile *file, struc
 
 	free(match.is_target);
 	free(m.candidates);
+	free(m.first);
 	if (r < 0)
 		hp_absence_free(&absence);
 	else

@@ -143,7 +143,7 @@ static bool has_agent(pid_t pid, void *arg)
 	DIR *folder = opendir(path);
 	for (struct dirent *entry; folder && !found && (entry = readdir(folder));) {
 		int tid = atoi(entry->d_name); /* 0: "." or "..", which has a comm, too */
-		if (tid == 0 || tid == pid) /* a program called so has its first thread called so */
+		if (tid == 0 || tid == pid)    /* a program called so has its first thread called so */
 			continue;
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/comm", (int)pid, tid);
 		FILE *file = fopen(path, "re");

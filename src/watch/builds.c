@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "watch/clock.h"
@@ -111,6 +109,23 @@ static bool is_alone(const struct hp_builds *builds, const struct hp_source *uni
 	return true;
 }
 
+/* What was saved since, and not compared yet, may be in a text and not in the object. */
+static bool is_as_compiled(const struct hp_builds *builds, const struct hp_source *unit)
+{
+	for (size_t i = 0; i < unit->n_files; i++) {
+		const struct hp_source_file *file = &builds->units->files[unit->files[i]];
+		if (hp_text_hash(file->path) != file->hash)
+			return false;
+	}
+	return true;
+}
+
+static void keep_text(const struct hp_builds *builds, struct hp_source *unit)
+{
+	bool is_of_object = !unit->is_failed && unit->part.has_now && is_as_compiled(builds, unit);
+	hp_part_keep_text(&unit->part, is_of_object ? unit->compile : NULL);
+}
+
 /* It is sooner or later without one: what fails here is no failure. */
 static void start_part(struct hp_builds *builds, struct hp_source *unit)
 {
@@ -171,7 +186,7 @@ static void take_text(struct hp_builds *builds, struct hp_source *unit, const st
 		unit->part.is_wanted = false;
 	unit->part.text_ms = job->ms;
 	if (!hp_jobs_has(builds->jobs, unit, NEW))
-		hp_part_keep_text(&unit->part, unit->is_failed ? NULL : unit->compile);
+		keep_text(builds, unit);
 	else if (unit->part.is_wanted && unit->is_made)
 		reduce(builds, unit, job->output);
 	unit->part.compare_ms = hp_clock_ms() - began;
@@ -244,22 +259,12 @@ int hp_builds_learn(struct hp_builds *builds, bool is_idle, struct hp_err *err)
 		struct hp_source *unit = builds->units->v[i];
 		if (unit->knows_files)
 			continue;
-		if (hp_jobs_has(builds->jobs, unit, RULE)) {
-			if (is_idle)
-				continue;
-			hp_jobs_cancel(builds->jobs, unit, RULE);
-		}
-		r = learn_one(builds, unit, is_idle, err);
+		if (!hp_jobs_has(builds->jobs, unit, RULE))
+			r = learn_one(builds, unit, is_idle, err);
+		else if (!is_idle)
+			hp_jobs_hurry(builds->jobs, unit, RULE);
 	}
 	return r;
-}
-
-bool hp_builds_is_learning(const struct hp_builds *builds)
-{
-	for (size_t i = 0; i < builds->units->n; i++)
-		if (hp_jobs_has(builds->jobs, builds->units->v[i], RULE))
-			return true;
-	return false;
 }
 
 bool hp_builds_has(const struct hp_builds *builds, const struct hp_source *unit)
@@ -287,33 +292,16 @@ static void take_object(struct hp_source *unit, const char *path)
 	unit->is_fresh = true; /* NOLINT(-Wanalyzer-malloc-leak): the unit has it */
 }
 
-/* A header that is seen now for the first time was not watched while it was read. */
-static bool is_younger(const char *path, double ms)
-{
-	struct stat status;
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	if (stat(path, &status) < 0)
-		return true;
-	double age = (double)(now.tv_sec - status.st_mtim.tv_sec) * 1e3 +
-	             (double)(now.tv_nsec - status.st_mtim.tv_nsec) / 1e6;
-	return age >= 0 && age <= ms + 5;
-}
-
 /* In the base's view, or the real tree (NULL) where it took ms until a moment ago. */
 static int take_rule(struct hp_builds *builds, struct hp_source *unit, const char *path, const char *view, double ms,
                      struct hp_err *err)
 {
-	size_t n_before = builds->units->n_files, size;
 	char *rule = NULL;
+	size_t size;
 	int r = hp_file_read(path, &rule, &size, err);
 
 	if (r == 0)
-		r = hp_unit_takes_rule(builds->units, unit, rule, view, err);
-	for (size_t i = n_before; i < builds->units->n_files && !view; i++)
-		if (hp_unit_has_file(unit, i) && is_younger(builds->units->files[i].path, ms))
-			unit->is_dirty = true;
+		r = hp_unit_takes_rule(builds->units, unit, rule, view, ms, err);
 	if (r == 0)
 		unit->knows_files = true;
 	unlink(path);
@@ -338,30 +326,35 @@ static void take_text_of_whole(struct hp_builds *builds, struct hp_source *unit)
 	struct hp_err ignored;
 
 	if (unit->part.has_now || !is_worth_a_part(builds, unit))
-		hp_part_keep_text(&unit->part, unit->compile);
+		keep_text(builds, unit);
 	else if (!hp_jobs_has(builds->jobs, unit, TEXT))
 		(void)!start_text(builds, unit, true, &ignored);
 }
 
 static void take_new(struct hp_builds *builds, struct hp_source *unit, struct hp_job *job, struct hp_err *err)
 {
+	struct hp_err ignored;
+
 	free(unit->said);
 	unit->said = job->said;
 	job->said = NULL;
 	unit->ms = job->ms;
 	unit->is_failed = job->status != 0;
-	/* Some compilers tell what they have read also where it does not compile. */
-	if (take_rule_of(builds, unit, job, err) < 0 && !unit->is_failed)
+	/* Some compilers tell what they have read also where it does not compile; others have nothing to tell then. */
+	if (take_rule_of(builds, unit, job, unit->is_failed ? &ignored : err) < 0)
 		unit->is_failed = true;
 	if (!unit->is_failed)
 		take_object(unit, job->output);
 	if (unit->is_failed)
 		unlink(job->output);
 	hp_jobs_cancel(builds->jobs, unit, PART);
-	if (unit->is_failed)
-		hp_part_forget_text(&unit->part);
-	else
+	if (!unit->is_failed) {
 		take_text_of_whole(builds, unit);
+		return;
+	}
+	hp_part_forget_text(&unit->part);
+	if (!unit->part.is_applied)
+		hp_unit_drop_part(unit);
 }
 
 static void take_base(struct hp_builds *builds, struct hp_source *unit, const struct hp_job *job)

@@ -28,7 +28,6 @@ int hp_builds_start(struct hp_builds *builds, struct hp_source *unit, struct hp_
 
 /* Learns which files all units include, of which that is not known; idle: when there is nothing else to do. */
 int hp_builds_learn(struct hp_builds *builds, bool is_idle, struct hp_err *err) HP_MUST_CHECK;
-bool hp_builds_is_learning(const struct hp_builds *builds);
 
 /* Whether the unit's new text, or its base, is being compiled. */
 bool hp_builds_has(const struct hp_builds *builds, const struct hp_source *unit);

@@ -127,6 +127,13 @@ void hp_jobs_cancel(struct hp_jobs *jobs, const void *owner, int number)
 	}
 }
 
+void hp_jobs_hurry(struct hp_jobs *jobs, const void *owner, int number)
+{
+	for (size_t i = 0; i < jobs->n; i++)
+		if (jobs->v[i].job.owner == owner && jobs->v[i].job.number == number)
+			jobs->v[i].job.is_idle = false;
+}
+
 bool hp_jobs_has(const struct hp_jobs *jobs, const void *owner, int number)
 {
 	for (size_t i = 0; i < jobs->n; i++)

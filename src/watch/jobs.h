@@ -40,6 +40,9 @@ int hp_jobs_want(struct hp_jobs *jobs, const void *owner, int number, struct hp_
 /* Ends all of an owner that have that number, and forgets them. */
 void hp_jobs_cancel(struct hp_jobs *jobs, const void *owner, int number);
 
+/* Those that were idle are not any more: somebody waits for them. */
+void hp_jobs_hurry(struct hp_jobs *jobs, const void *owner, int number);
+
 /* Whether one of them waits or runs; how many there are in all (not counting idle ones). */
 bool hp_jobs_has(const struct hp_jobs *jobs, const void *owner, int number);
 size_t hp_jobs_count(const struct hp_jobs *jobs);

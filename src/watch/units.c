@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "types/array.h"
 #include "watch/includes.h"
@@ -124,7 +126,37 @@ static bool is_system(const char *path)
 	return begins(path, "/usr/") || begins(path, "/lib/") || begins(path, "/nix/") || begins(path, "/gnu/");
 }
 
-int hp_unit_takes_rule(struct hp_units *units, struct hp_source *unit, char *rule, const char *view, struct hp_err *err)
+/* What was not watched for the unit's sake while it was read. */
+static bool is_younger(const char *path, double ms)
+{
+	struct stat status;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (stat(path, &status) < 0)
+		return true;
+	double age = (double)(now.tv_sec - status.st_mtim.tv_sec) * 1e3 +
+	             (double)(now.tv_nsec - status.st_mtim.tv_nsec) / 1e6;
+	return age >= 0 && age <= ms + 5;
+}
+
+/* Other units' saves of it were compared while nobody knew that it is this one's, too. */
+static int take_name(struct hp_units *units, struct hp_source *unit, const char *path, bool is_in_view, double ms,
+                     struct hp_err *err)
+{
+	size_t n_before = unit->n_files;
+	int r = hp_unit_includes(units, unit, path, err);
+
+	if (r < 0 || unit->n_files == n_before)
+		return r;
+	struct hp_source_file *file = &units->files[hp_units_file(units, path)];
+	if (is_in_view ? file->hash != first_hash(units, path) : is_younger(path, ms))
+		unit->is_dirty = file->touched = true;
+	return 0;
+}
+
+int hp_unit_takes_rule(struct hp_units *units, struct hp_source *unit, char *rule, const char *view, double ms,
+                       struct hp_err *err)
 {
 	size_t length = view ? strlen(view) : 0;
 	char *at = NULL;
@@ -136,7 +168,7 @@ int hp_unit_takes_rule(struct hp_units *units, struct hp_source *unit, char *rul
 			return no_memory(err);
 		const char *real = length && strncmp(path, view, length) == 0 ? path + length : path;
 		if (!is_system(real))
-			r = hp_unit_includes(units, unit, real, err);
+			r = take_name(units, unit, real, view != NULL, ms, err);
 		free(path);
 	}
 	return r;

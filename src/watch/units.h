@@ -96,8 +96,9 @@ int hp_unit_includes(struct hp_units *units, struct hp_source *unit, const char 
 bool hp_unit_has_file(const struct hp_source *unit, size_t file);
 
 /* All that a rule for make names; paths in a view (NULL: none) are taken out of it. System headers are left out: they
- * are not the program's. */
-int hp_unit_takes_rule(struct hp_units *units, struct hp_source *unit, char *rule, const char *view,
+ * are not the program's. The rule is of the text of the start, in a view, or was made from what is on disk within the
+ * last ms milliseconds; a file that nobody knew the unit to be made of, and that is another since, makes it dirty. */
+int hp_unit_takes_rule(struct hp_units *units, struct hp_source *unit, char *rule, const char *view, double ms,
                        struct hp_err *err) HP_MUST_CHECK;
 
 /* What the program is to have of it: its object or its part; NULL: nothing was compiled. */

@@ -174,10 +174,10 @@ static void half(bool announce, int n)
 		memset(stacks[0], 0, STACK);
 		memset(stacks[1], 0, STACK);
 	}
-	CHECK_OK(hotpatch_restore(stays, .timeout_ms = 10000, .scan_memory = !announce));
-	CHECK_OK(hotpatch_fn(stays, fresh, .timeout_ms = 10000, .scan_memory = !announce));
+	CHECK_OK(hotpatch_restore(stays, .timeout_ms = 60000, .stall_ms = 10000, .scan_memory = !announce));
+	CHECK_OK(hotpatch_fn(stays, fresh, .timeout_ms = 60000, .stall_ms = 10000, .scan_memory = !announce));
 	CHECK_INT(stays(false), NEW);
-	CHECK_OK(hotpatch_restore(stays, .timeout_ms = 10000, .scan_memory = !announce));
+	CHECK_OK(hotpatch_restore(stays, .timeout_ms = 60000, .stall_ms = 10000, .scan_memory = !announce));
 	if (announce) {
 		atomic_store(&stop, true);
 		CHECK_INT(pthread_join(thread, NULL), 0);

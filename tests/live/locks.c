@@ -117,16 +117,20 @@ static void under_load(void)
 
 static sem_t step;
 static atomic_int caller_id, needing_id;
+static atomic_bool refused;
 
-/* Gets the mutex, waits until the one that needs it sleeps in the old definition, and calls. */
+/* Gets the mutex, waits until the one that needs it sleeps in the old definition, and calls until a change has been
+ * refused, and a while into the next attempt. */
 static void *calls_with_it(void *arg)
 {
 	pthread_mutex_lock(&first);
 	give(&step);
 	AWAIT(atomic_load(&needing_id) != 0 && thread_state(needing_id) == 'S');
 	atomic_store(&caller_id, thread_id());
-	for (int64_t until = now_ms() + 300; now_ms() < until;)
+	while (!atomic_load(&refused))
 		call(NULL); /* meets the closed gate, again and again */
+	for (int64_t until = now_ms() + 200; now_ms() < until;)
+		call(NULL);
 	pthread_mutex_unlock(&first);
 	return arg;
 }
@@ -155,6 +159,7 @@ static void held_for_sure(pthread_mutex_t *needed)
 
 	atomic_store(&caller_id, 0);
 	atomic_store(&needing_id, 0);
+	atomic_store(&refused, false);
 	threads[0] = thread_start(calls_with_it, NULL);
 	take(&step);
 	if (needed == &second) {
@@ -167,6 +172,7 @@ static void held_for_sure(pthread_mutex_t *needed)
 	CHECK_BLOCKER(needing_id, "patched");
 	CHECK_CODE(hotpatch_fn(patched, fresh, .timeout_ms = 50), HOTPATCH_ETIMEDOUT);
 	CHECK_BLOCKER(needing_id, "patched");
+	atomic_store(&refused, true);
 	began = now_ms();
 	CHECK_OK(hotpatch_fn(patched, fresh, .timeout_ms = LIMIT_MS, .stall_ms = 20));
 	CHECK_INT(inside[0], 0);
