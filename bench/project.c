@@ -1,14 +1,19 @@
 /* project.c - writing and compiling the sources. */
 #include "project.h"
 
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "must.h"
 #include "timing.h"
+
+extern char **environ;
 
 enum { LINES = 40 };
 
@@ -91,13 +96,34 @@ double project_run(const struct project *project, const char *line)
 	exit(1);
 }
 
+/* Whatever ends the benchmark, SIGKILL and Ctrl-C too, closes what the guard reads from. */
+static void make_folder(struct project *project)
+{
+	char *words[] = {"sh", "-c", "read -r end; exec rm -rf \"$0\"", project->folder, NULL};
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t apart;
+	int ends[2];
+
+	must(pipe2(ends, O_CLOEXEC) == 0, "pipe");
+	must(mkdtemp(project->folder) != NULL, project->folder);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO);
+	posix_spawnattr_init(&apart);
+	posix_spawnattr_setflags(&apart, POSIX_SPAWN_SETSID);
+	must(posix_spawnp(&project->guard, words[0], &actions, &apart, words, environ) == 0, words[0]);
+	posix_spawnattr_destroy(&apart);
+	posix_spawn_file_actions_destroy(&actions);
+	close(ends[0]);
+	project->hold = ends[1];
+}
+
 bool project_make(struct project *project, const char *flags, unsigned pairs)
 {
 	char line[512];
 	if (system("gcc --version >/dev/null 2>&1") != 0)
 		return false;
 	*project = (struct project){.folder = "/tmp/hotpatch-bench-XXXXXX", .flags = flags, .pairs = pairs};
-	must(mkdtemp(project->folder) != NULL, project->folder);
+	make_folder(project);
 	project_write_small(project, 1);
 	project_write_large(project, 1);
 	write_main(project);
@@ -110,9 +136,10 @@ bool project_make(struct project *project, const char *flags, unsigned pairs)
 
 void project_remove(const struct project *project)
 {
-	char line[128];
-	snprintf(line, sizeof(line), "rm -rf %s", project->folder);
-	must(system(line) == 0, line);
+	int status;
+
+	close(project->hold);
+	must(waitpid(project->guard, &status, 0) == project->guard && status == 0, project->folder);
 }
 
 double project_size(const struct project *project, const char *name)

@@ -8,14 +8,17 @@
 #define BENCH_PROJECT_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct project {
 	char folder[64];
 	const char *flags; /* of the compiler */
 	unsigned pairs;    /* of functions in large.c */
+	pid_t guard;       /* removes the folder when hold is closed */
+	int hold;
 };
 
-/* False where there is no gcc to compile it with; nothing is left then. */
+/* False where there is no gcc to compile it with; nothing is left then, and nothing when the benchmark is killed. */
 bool project_make(struct project *project, const char *flags, unsigned pairs);
 void project_remove(const struct project *project);
 

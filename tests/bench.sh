@@ -139,5 +139,21 @@ SMOKE=1 ONLY=calls bench/run "$build" "$work" >/dev/null 2>&1 || fail "ONLY=call
 [[ ! -e $work/growth.dat && -e $work/calls.dat ]] || fail "with ONLY=calls there is a chart of something else"
 SMOKE=1 ONLY=nothing bench/run "$build" "$work" >/dev/null 2>&1 && fail "an unknown part is measured"
 
+# -- Killed while it watches, it leaves nothing ------------------------------------------------------------------
+"$build/bench/hotpatch-bench-trial" --smoke --only saves "$work" >/dev/null 2>&1 &
+bench=$!
+until watch=$(pgrep -P $bench -f 'watch --json'); do
+	kill -0 $bench 2>/dev/null || break
+	sleep 0.02
+done
+folder=$(readlink "/proc/$watch/cwd")
+kill -KILL $bench
+for _ in {1..1000}; do
+	[[ -e $folder || -e /proc/$watch ]] || break
+	sleep 0.02
+done
+[[ $folder == /tmp/hotpatch-bench-* && ! -e $folder ]] || fail "what was killed left '$folder'"
+[[ ! -e /proc/$watch ]] || fail "the watch of what was killed runs on: $watch"
+
 [[ $failed = 0 ]] && echo "bench: every table, figure and chart is there"
 exit $failed
