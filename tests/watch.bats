@@ -346,6 +346,21 @@ polls() {
 	! kill -0 $app 2>/dev/null
 }
 
+# Seen to fail: with standard output looked at only when there is something to say (the watch goes on).
+@test "nobody reads any more: the watch ends, and the program runs on" {
+	local line events_of
+	project
+	mkfifo in out told
+	"$hotpatch" watch --json -- ./app in out >told 2>/dev/null 3>&- &
+	watcher=$!
+	exec {events_of}<told {to}>in {from}<out
+	read -r line <&"$events_of"
+	app=$(jq .pid <<<"$line")
+	exec {events_of}<&-
+	ends 0
+	expect price 1 101
+}
+
 @test "what cannot begin says why" {
 	project
 	run "$hotpatch" watch

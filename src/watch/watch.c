@@ -211,12 +211,19 @@ static void look_for_crashes(struct watch *w)
 static void wait_for_something(struct watch *w)
 {
 	struct pollfd fds[] = {
-		{w->watched.pidfd, POLLIN, 0},         {w->signals, POLLIN, 0},
-		{hp_jobs_fd(w->work.jobs), POLLIN, 0}, {hp_saves_fd(w->work.saves), POLLIN, 0},
-		{hp_keys_fd(w->keys), POLLIN, 0},      {hp_remote_fd(w->watched.remote), POLLIN, 0},
+		{w->watched.pidfd, POLLIN, 0},
+		{w->signals, POLLIN, 0},
+		{hp_jobs_fd(w->work.jobs), POLLIN, 0},
+		{hp_saves_fd(w->work.saves), POLLIN, 0},
+		{hp_keys_fd(w->keys), POLLIN, 0},
+		{hp_remote_fd(w->watched.remote), POLLIN, 0},
+		{STDOUT_FILENO, 0, 0},
 	};
+	const struct pollfd *output = &fds[sizeof(fds) / sizeof(fds[0]) - 1];
 
 	poll(fds, sizeof(fds) / sizeof(fds[0]), hp_work_timeout(&w->work));
+	/* Nobody reads any more. */
+	w->report->is_broken |= (output->revents & POLLERR) != 0;
 }
 
 static enum hp_watch_end loop(struct watch *w)
