@@ -109,6 +109,23 @@ static bool is_alone(const struct hp_builds *builds, const struct hp_source *uni
 	return true;
 }
 
+/* What was saved since, and not compared yet, may be in a text and not in the object. */
+static bool is_as_compiled(const struct hp_builds *builds, const struct hp_source *unit)
+{
+	for (size_t i = 0; i < unit->n_files; i++) {
+		const struct hp_source_file *file = &builds->units->files[unit->files[i]];
+		if (hp_text_hash(file->path) != file->hash)
+			return false;
+	}
+	return true;
+}
+
+static void keep_text(const struct hp_builds *builds, struct hp_source *unit)
+{
+	bool is_of_object = !unit->is_failed && unit->part.has_now && is_as_compiled(builds, unit);
+	hp_part_keep_text(&unit->part, is_of_object ? unit->compile : NULL);
+}
+
 /* It is sooner or later without one: what fails here is no failure. */
 static void start_part(struct hp_builds *builds, struct hp_source *unit)
 {
@@ -169,7 +186,7 @@ static void take_text(struct hp_builds *builds, struct hp_source *unit, const st
 		unit->part.is_wanted = false;
 	unit->part.text_ms = job->ms;
 	if (!hp_jobs_has(builds->jobs, unit, NEW))
-		hp_part_keep_text(&unit->part, unit->is_failed ? NULL : unit->compile);
+		keep_text(builds, unit);
 	else if (unit->part.is_wanted && unit->is_made)
 		reduce(builds, unit, job->output);
 	unit->part.compare_ms = hp_clock_ms() - began;
@@ -309,30 +326,35 @@ static void take_text_of_whole(struct hp_builds *builds, struct hp_source *unit)
 	struct hp_err ignored;
 
 	if (unit->part.has_now || !is_worth_a_part(builds, unit))
-		hp_part_keep_text(&unit->part, unit->compile);
+		keep_text(builds, unit);
 	else if (!hp_jobs_has(builds->jobs, unit, TEXT))
 		(void)!start_text(builds, unit, true, &ignored);
 }
 
 static void take_new(struct hp_builds *builds, struct hp_source *unit, struct hp_job *job, struct hp_err *err)
 {
+	struct hp_err ignored;
+
 	free(unit->said);
 	unit->said = job->said;
 	job->said = NULL;
 	unit->ms = job->ms;
 	unit->is_failed = job->status != 0;
-	/* Some compilers tell what they have read also where it does not compile. */
-	if (take_rule_of(builds, unit, job, err) < 0 && !unit->is_failed)
+	/* Some compilers tell what they have read also where it does not compile; others have nothing to tell then. */
+	if (take_rule_of(builds, unit, job, unit->is_failed ? &ignored : err) < 0)
 		unit->is_failed = true;
 	if (!unit->is_failed)
 		take_object(unit, job->output);
 	if (unit->is_failed)
 		unlink(job->output);
 	hp_jobs_cancel(builds->jobs, unit, PART);
-	if (unit->is_failed)
-		hp_part_forget_text(&unit->part);
-	else
+	if (!unit->is_failed) {
 		take_text_of_whole(builds, unit);
+		return;
+	}
+	hp_part_forget_text(&unit->part);
+	if (!unit->part.is_applied)
+		hp_unit_drop_part(unit);
 }
 
 static void take_base(struct hp_builds *builds, struct hp_source *unit, const struct hp_job *job)

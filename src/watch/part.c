@@ -105,7 +105,7 @@ void hp_part_keep_text(struct hp_part *part, const struct hp_compile *compile)
 {
 	hp_bodies_free(&part->last);
 	part->last = part->now;
-	part->with = part->has_now ? compile : NULL;
+	part->with = compile;
 	part->now = (struct hp_bodies){0};
 	part->has_now = false;
 }

@@ -50,7 +50,7 @@ char *hp_part_reduce(struct hp_part *part, const struct hp_diff *diff, size_t *r
 
 bool hp_part_has_edit(const struct hp_part *part, const char *name);
 
-/* The text that was taken is that of an object of the whole now. */
+/* The text that was taken, if one was, is that of an object of the whole now; NULL: it is that of none. */
 void hp_part_keep_text(struct hp_part *part, const struct hp_compile *compile);
 void hp_part_forget_text(struct hp_part *part);
 

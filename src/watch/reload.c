@@ -174,7 +174,7 @@ static int step_from_part(struct run *run, struct hp_source *unit)
 
 	if (r == 0)
 		r = step_between(run, unit, unit->old, unit->object, STEP_OTHERS);
-	run->reload->is_corrected = true;
+	run->reload->is_corrected = run->options->is_correction;
 	return r;
 }
 
@@ -495,6 +495,14 @@ static void know_large(const struct run *run)
 	}
 }
 
+/* Who has undone what was applied in part does not get the whole of it instead. */
+static bool is_to_be_applied(const struct run *run)
+{
+	if (run->options->is_correction)
+		return has_step(run->reload) && !is_elsewhere(run);
+	return has_step(run->reload) || is_elsewhere(run);
+}
+
 /* What was compared before there were objects. */
 static double compare_texts_ms(const struct hp_units *units)
 {
@@ -525,7 +533,7 @@ void hp_reload_run(struct hp_units *units, struct hp_watched *watched, const str
 		r = hp_watched_connect(watched, run.err);
 	if (r == 0)
 		r = hp_generations_read(watched->remote, &run.generations, run.err);
-	if (r == 0 && (has_step(ret_reload) || (is_elsewhere(&run) && !ret_reload->is_corrected)))
+	if (r == 0 && is_to_be_applied(&run))
 		r = carry_out(&run);
 	else if (r == 0)
 		know_large(&run);

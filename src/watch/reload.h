@@ -42,6 +42,7 @@ struct hp_reload_options {
 	unsigned last; /* generation that was made before; 0: none */
 	struct hp_patience patience;
 	const char *patch_file;            /* the patch is kept there; NULL */
+	bool is_correction;                /* nothing was saved since a part was applied: this is its whole */
 	struct hp_lines *lines;            /* learn those of the generation */
 	const struct hp_names_told *stuck; /* functions that threads were seen to stay in: not waited for again */
 };

@@ -178,7 +178,7 @@ static void compile_dirty(struct hp_work *w)
 			continue;
 		if (!w->saved_at)
 			w->saved_at = w->first_seen ? w->first_seen : hp_clock_ms();
-		w->has_failed = false;
+		w->has_failed = w->is_correction = false;
 		if (hp_builds_start(&w->builds, unit, &err) < 0)
 			hp_work_say_failure(w, &err);
 	}
@@ -235,11 +235,12 @@ static void take_builds(struct hp_work *w)
 			continue;
 		if (unit->is_dirty)
 			compile_dirty(w);
-		else if (!unit->is_part)
+		else if (!unit->is_part || unit->is_failed)
 			hp_report_compiler(w->report, unit);
-		/* The whole of what was applied already: it is compared now. */
-		if (unit->part.is_applied && !unit->is_part && !w->saved_at) {
+		/* The whole of what was applied already: it is compared now, or told of where it failed. */
+		if (unit->part.is_applied && (!unit->is_part || unit->is_failed) && !w->saved_at) {
 			w->saved_at = w->settled_at = unit->part.saved_at;
+			w->is_correction = true;
 			w->is_wanted = w->mode == HP_WATCH_MANUAL;
 		}
 	}
@@ -346,7 +347,9 @@ static bool is_passed_over(struct hp_work *w, struct hp_source *part, const stru
 		return false;
 	if (w->report->timings)
 		hp_report_say(w->report, "compared", json_pack("{s:s}", "file", reload->files.v[0]),
-		              "%s, compiled whole, gives the code that was applied", reload->files.v[0]);
+		              "%s, compiled whole, gives %s", reload->files.v[0],
+		              reload->changed.n ? "other code than was applied, and has been undone since"
+		                                : "the code that was applied");
 	return true;
 }
 
@@ -360,6 +363,7 @@ static bool reload(struct hp_work *w, struct hp_source *part)
 		.lines = w->lines,
 		.stuck = &w->stuck,
 		.patch_file = w->patch_file,
+		.is_correction = w->is_correction,
 	};
 	struct hp_reload_times times = {.compiler_ms = compiler_ms(w),
 	                                .settle_ms = w->settled_at - w->saved_at,
@@ -420,7 +424,7 @@ static void finish(struct hp_work *w)
 	else if (has_fresh_unit(w) && !reload(w, part))
 		return;
 	w->saved_at = 0;
-	w->is_wanted = false;
+	w->is_wanted = w->is_correction = false;
 }
 
 bool hp_work_apply(struct hp_work *w)

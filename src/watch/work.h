@@ -38,6 +38,7 @@ struct hp_work {
 	double database_due;        /* it is to be read again; 0: no */
 	bool has_failed;            /* units have, and it was said */
 	bool is_wanted;             /* a reload, whatever the mode */
+	bool is_correction;         /* the whole of what was applied in part: nothing was saved since */
 	bool are_calls_held;        /* behind a crash: who waits may be in old code, and come to no safe point */
 	bool was_polling;           /* and it was said */
 	unsigned generation;        /* the last one made */
