@@ -142,11 +142,10 @@ SMOKE=1 ONLY=nothing bench/run "$build" "$work" >/dev/null 2>&1 && fail "an unkn
 # -- Killed while it watches, it leaves nothing ------------------------------------------------------------------
 "$build/bench/hotpatch-bench-trial" --smoke --only saves "$work" >/dev/null 2>&1 &
 bench=$!
-until started=$(ps -o pid=,args= --ppid $bench | grep 'watch --json'); do
+until watch=$(pgrep -P $bench -f 'watch --json'); do
 	kill -0 $bench 2>/dev/null || break
 	sleep 0.02
 done
-read -r watch _ <<<"$started"
 folder=$(readlink "/proc/$watch/cwd")
 kill -KILL $bench
 for _ in {1..1000}; do
