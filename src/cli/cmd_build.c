@@ -4,6 +4,7 @@
  *     hotpatch build src/a.c                        the change is in the files, against git's HEAD (--base)
  *     hotpatch build --old a.o --new b.o -o x.hp    it is compiled already
  */
+#include <ctype.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@
 #include "make/rules.h"
 #include "make/unit.h"
 
-enum { LIST_MAX = 64 };
+enum { LIST_MAX = 64, NAME_LIMIT = 255 };
 
 struct list {
 	const char *items[LIST_MAX];
@@ -132,6 +133,15 @@ static int name_patch(struct build *b, const char *after)
 		b->file = b->own_file;
 	if (!b->name || !b->file) /* NOLINT(clang-analyzer-unix.Malloc): own_name is freed by end_build */
 		return hp_err_set(&b->err, HOTPATCH_ENOMEM, "no memory for a name");
+	size_t length = 0;
+	while (b->name[length] && !iscntrl((unsigned char)b->name[length]))
+		length++;
+	if (!length || b->name[length] || length > NAME_LIMIT)
+		return hp_err_set(
+			&b->err, HOTPATCH_EINVAL,
+			"a patch's name has 1 to %d bytes, and no newline or other control character; give it "
+			"another with --name",
+			NAME_LIMIT);
 	return 0;
 }
 
