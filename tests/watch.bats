@@ -391,7 +391,7 @@ polls() {
 		{
 			for (;;) {
 				turn();
-				usleep(1000);
+				usleep(900000); /* so it is asleep, and not waiting for a processor, when it is looked at */
 			}
 		}
 	E
@@ -400,7 +400,7 @@ polls() {
 	"$hotpatch" watch -- ./loop >said 2>&1 3>&- &
 	watcher=$!
 	until grep -q watching said; do sleep 0.05; done
-	sed -i 's/++rounds/more(++rounds)/; s/^static int turn/static int more(int n) { return n + 1; }\n&/; s/usleep(1000)/usleep(1001)/
+	sed -i 's/++rounds/more(++rounds)/; s/^static int turn/static int more(int n) { return n + 1; }\n&/; s/usleep(900000)/usleep(900001)/
 		s/speed = 1/speed = 2/' src/loop.c
 	until grep -q 'since the save' said; do sleep 0.05; done
 	cat said

@@ -164,7 +164,7 @@ static int run_watch(struct job *job)
 	case HP_WATCH_GONE:
 		return HP_EXIT_GONE;
 	default:
-		if (!report.is_broken)
+		if (!report.is_broken || report.is_broken == EPIPE) /* who reads has left */
 			return HP_EXIT_DONE;
 		fprintf(stderr, "hotpatch watch: standard output cannot be written to: %s; the watch has ended\n",
 		        strerror(report.is_broken)); /* NOLINT(concurrency-mt-unsafe): there is one thread */

@@ -222,8 +222,8 @@ static void wait_for_something(struct watch *w)
 	const struct pollfd *output = &fds[sizeof(fds) / sizeof(fds[0]) - 1];
 
 	poll(fds, sizeof(fds) / sizeof(fds[0]), hp_work_timeout(&w->work));
-	/* Nobody reads any more. */
-	w->report->is_broken |= (output->revents & POLLERR) != 0;
+	if (output->revents & POLLERR) /* nobody reads any more */
+		w->report->is_broken = EPIPE;
 }
 
 static enum hp_watch_end loop(struct watch *w)
