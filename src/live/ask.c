@@ -337,6 +337,7 @@ static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
 		return true;
 	case HP_ASK_HELD:
 		take_told(thread);
+		thread->in_person = true;
 		hp_thread_conclude(thread, hp_stack_walk(codes, &thread->told.regs, thread->top, &thread->walk));
 		thread->blocked = false;
 		if (thread->verdict == HP_VERDICT_OUT && atomic_load(&question.still))
@@ -377,6 +378,7 @@ static void ask(const struct hp_threads *threads, struct hp_thread *thread, bool
 	if (mask == HP_MASK_DOUBT)
 		return;
 	thread->asked = now;
+	thread->asked_clock = thread->clock;
 	thread->asks++;
 	if (mask == HP_MASK_KEEPS && everyone)
 		thread->verdict = HP_VERDICT_UNKNOWN;
@@ -413,6 +415,14 @@ static void examine(struct hp_threads *threads, struct hp_thread *thread, const 
 		hp_threads_look(threads, thread, codes);
 }
 
+/* In doubt as seen from outside, and still to be asked: it could not be before it fell asleep, since it blocked the
+ * signal while it ran. One that was asked in this sleep and told nothing blocks the signal there, too. */
+static bool is_to_be_asked(const struct hp_thread *thread)
+{
+	return thread->verdict == HP_VERDICT_UNKNOWN && thread->blocked && !thread->in_person &&
+	       (thread->asks == 0 || thread->asked_clock != thread->clock);
+}
+
 struct count {
 	size_t out, in, moving; /* moving: not known yet, or about to change */
 	bool stuck;             /* all that are in are blocked, and have not run since */
@@ -422,7 +432,7 @@ static void count_one(struct count *count, const struct hp_thread *thread)
 {
 	if (thread->verdict == HP_VERDICT_OUT) {
 		count->out++;
-	} else if (settled(thread) && atomic_load(&thread->ask) != HP_ASK_SENT) {
+	} else if (settled(thread) && atomic_load(&thread->ask) != HP_ASK_SENT && !is_to_be_asked(thread)) {
 		count->in++;
 		count->stuck &= thread->blocked;
 	} else {

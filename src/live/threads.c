@@ -223,8 +223,9 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	thread->walk.n_frames = 0;
 	thread->walk.guessed = false;
 	thread->walk.owner = HP_OWNER_GATE; /* nobody's whose name is told, until a walk finds one */
-	thread->asked = 0;
+	thread->asked = thread->asked_clock = 0;
 	thread->asks = 0;
+	thread->in_person = false;
 	thread->unsent = 0;
 	thread->glimpses = thread->steady = 0;
 	atomic_store(&thread->ask, HP_ASK_IDLE);

@@ -42,7 +42,7 @@
 #include "live/survey.h"
 #include "live/suspended.h"
 
-enum { MS = 1000000, FIRST_WHILE = 20 * MS, PAUSE_MAX = 100 * MS }; /* in ns */
+enum { MS = 1000000, FIRST_WHILE = 20 * MS, PAUSE_MAX = 100 * MS, DOUBTS_MAX = 20 }; /* all but the last in ns */
 
 /* Everything one run needs; retired whole, since handlers and callers at the gate may still read it. */
 struct transition {
@@ -58,6 +58,7 @@ struct transition {
 	struct hp_suspended suspended;
 	bool in_doubt, found; /* whether anything is suspended in the way; what it is, is known */
 	uint64_t looked;      /* how long the last look for such took, ns */
+	unsigned doubts;      /* attempts that were made because a sleeper was in doubt */
 };
 
 /* What a child of fork has to undo, and the lock under which it is done with. */
@@ -306,12 +307,13 @@ static bool goes_on(const struct hp_request *request, uint64_t now)
 }
 
 /* Between two attempts callers go on with the old definitions. The next begins when a sleeper that was in the way has
- * run, or after a while if somebody was running. */
+ * run; or after a while if somebody was running; or if a sleeper is in doubt, ever more rarely: it may have fallen
+ * asleep elsewhere than where it was asked, but being asked begins its system call again. */
 static void let_callers_on(struct transition *t)
 {
 	uint64_t began = hp_now(), now = began;
 	for (;;) {
-		bool running = t->threads->n == 0 || t->in_doubt;
+		bool running = t->threads->n == 0 || t->in_doubt, doubtful = false;
 		for (size_t i = 0; i < t->threads->n; i++) {
 			const struct hp_thread *thread = &t->threads->v[i];
 			if (thread->verdict == HP_VERDICT_OUT)
@@ -319,9 +321,14 @@ static void let_callers_on(struct transition *t)
 			if (thread->blocked && hp_thread_has_run(thread))
 				return;
 			running |= !thread->blocked;
+			doubtful |= thread->verdict == HP_VERDICT_UNKNOWN && thread->blocked;
 		}
 		if (!goes_on(t->request, now) || (running && now - began > 10 * (MS + t->looked)))
 			return;
+		if (doubtful && now - began > (uint64_t)PAUSE_MAX << t->doubts) {
+			t->doubts += t->doubts < DOUBTS_MAX;
+			return;
+		}
 		struct timespec pause = {0, MS};
 		hp_syscall(SYS_nanosleep, (long)&pause, 0, 0, 0, 0, 0);
 		now = hp_now();

@@ -5,8 +5,12 @@
  * is truly inside beside the stale words is still found, and so is one whose frames lie below a signal frame. Between a
  * thread's first frame and where its stack is known to end lie its variables, here many, with such words in them.
  *
- * Seen to fail: with a stale word believed without unwinding, with sleeping threads taken for outside, and with the
- * size of the threads' variables unknown.
+ * A thread that is asked while it runs and blocks signals, and then falls asleep where its frames cannot be read from
+ * outside, is asked again there: it may sleep until the change is made.
+ *
+ * Seen to fail: with a stale word believed without unwinding, with sleeping threads taken for outside, with the size of
+ * the threads' variables unknown, and, in the last of these, with a thread that had been asked awake neither asked
+ * again asleep nor looked at again before it ran.
  */
 #include "check.h"
 
@@ -151,9 +155,69 @@ static void truly_inside(void *(*run)(void *))
 	change_twice();
 }
 
+/* -- Asked awake, and in doubt asleep -------------------------------------------------------------------------- */
+
+static int changed[2]; /* a pipe */
+static atomic_bool awake;
+
+static int64_t now_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+/* Its frame is found by a register that is known to nobody but the thread, and that what it calls does not store. */
+APART void sleep_in_doubt(size_t n)
+{
+	volatile uintptr_t *words = __builtin_alloca(n * sizeof(*words));
+	char byte;
+
+	litter(words);
+	CHECK_INT(syscall(SYS_read, changed[0], &byte, 1), 1);
+	CHECK(words[0] == words[WORDS - 1]);
+}
+
+static void *asked_awake(void *arg)
+{
+	int64_t until;
+	sigset_t all, before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	atomic_store(&awake, true);
+	until = now_ns() + (intptr_t)arg;
+	while (now_ns() < until)
+		;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	sleep_in_doubt(WORDS);
+	return NULL;
+}
+
+/* How long it stays awake differs, so that it falls asleep before it is asked, while it is, and after. */
+static void fall_asleep(void)
+{
+	enum { ROUNDS = 40, STEP_NS = 250000 };
+
+	CHECK_INT(pipe(changed), 0);
+	for (intptr_t round = 0; round < ROUNDS; round++) {
+		pthread_t thread;
+
+		atomic_store(&awake, false);
+		thread = thread_start(asked_awake, (void *)(round * STEP_NS));
+		while (!atomic_load(&awake))
+			sched_yield();
+		CHECK_OK(hotpatch_fn(doubted, fresh, .timeout_ms = 20000));
+		CHECK_OK(hotpatch_restore(doubted, .timeout_ms = 20000));
+		CHECK_INT(write(changed[1], "", 1), 1);
+		thread_join(thread);
+	}
+}
+
 int main(void)
 {
-	deadline(30);
+	deadline(60);
 	sem_init(&arrived, 0, 0);
 	sem_init(&leave, 0, 0);
 	signal(SIGUSR1, handle);
@@ -166,5 +230,6 @@ int main(void)
 	other_stack(raises);
 	truly_inside(enter);
 	truly_inside(enters_in_handler);
+	fall_asleep();
 	return 0;
 }
