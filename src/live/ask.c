@@ -334,14 +334,16 @@ static bool take_answer(struct hp_thread *thread, const struct hp_codes *codes)
 	case HP_ASK_STILL:
 		take_told(thread);
 		thread->verdict = HP_VERDICT_OUT;
+		thread->stays = true;
 		return true;
 	case HP_ASK_HELD:
 		take_told(thread);
 		thread->in_person = true;
 		hp_thread_conclude(thread, hp_stack_walk(codes, &thread->told.regs, thread->top, &thread->walk));
 		thread->blocked = false;
-		if (thread->verdict == HP_VERDICT_OUT && atomic_load(&question.still))
-			return true; /* as if STILL */
+		thread->stays = thread->verdict == HP_VERDICT_OUT && atomic_load(&question.still);
+		if (thread->stays) /* as if STILL */
+			return true;
 		atomic_store(&thread->ask, HP_ASK_RELEASED);
 		futex_wake(&thread->ask);
 		return true;
@@ -458,7 +460,8 @@ static void take_arrivals(struct hp_threads *threads)
 static bool release(struct hp_thread *thread)
 {
 	/* Looked at first: of many threads hardly one is, and an edge is not for free. */
-	bool held = hp_ask_is_still(thread) &&
+	uint32_t state = atomic_load(&thread->ask);
+	bool held = (state == HP_ASK_STILL || state == HP_ASK_HELD) &&
 	            (edge(thread, HP_ASK_HELD, HP_ASK_RELEASED) || edge(thread, HP_ASK_STILL, HP_ASK_RELEASED));
 	if (held)
 		futex_wake(&thread->ask);
@@ -519,12 +522,6 @@ bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const 
 	}
 }
 
-bool hp_ask_is_still(const struct hp_thread *thread)
-{
-	uint32_t state = atomic_load(&thread->ask);
-	return state == HP_ASK_STILL || state == HP_ASK_HELD;
-}
-
 bool hp_ask_covers(const struct hp_threads *first, const struct hp_threads *second)
 {
 	size_t at = 0; /* both are in one order, but for threads that came and went */
@@ -546,6 +543,7 @@ void hp_ask_again(struct hp_threads *threads)
 	for (size_t i = 0; i < threads->n; i++) {
 		struct hp_thread *thread = &threads->v[i];
 		thread->verdict = HP_VERDICT_NONE;
+		thread->stays = false;
 		if (atomic_load(&thread->ask) == HP_ASK_OUT) /* an answer that nobody has taken yet */
 			set_idle(thread);
 		release(thread);

@@ -62,9 +62,6 @@ bool hp_ask_all(struct hp_threads *threads, const struct hp_codes *codes, const 
  * is asked about, and was not asked yet, it need not be. Async-signal-safe. */
 void hp_ask_volunteer(const ucontext_t *context);
 
-/* Whether the thread, found out, waits in the handler. */
-bool hp_ask_is_still(const struct hp_thread *thread);
-
 /* Whether every thread of the second list is in the first: nobody has come since. */
 bool hp_ask_covers(const struct hp_threads *first, const struct hp_threads *second);
 

@@ -168,13 +168,14 @@ static enum hp_look look_everywhere(struct hp_suspended *s)
 
 /* -- The look ---------------------------------------------------------------------------------------------------- */
 
-/* Those that have run since they were read are asked again. */
+/* Those that have run since they were read are asked again: also one in the handler whose answer nobody has taken,
+ * since it was read asleep before it took a signal that was on its way. */
 static bool any_has_run(struct hp_threads *threads)
 {
 	bool any = false;
 	for (size_t i = 0; i < threads->n; i++) {
 		struct hp_thread *thread = &threads->v[i];
-		if (hp_ask_is_still(thread) || !hp_thread_has_run(thread))
+		if (thread->stays || !hp_thread_has_run(thread))
 			continue;
 		thread->verdict = HP_VERDICT_NONE;
 		thread->rouse = ++thread->moved >= ROUSE_AFTER;

@@ -225,7 +225,7 @@ static bool add(struct hp_threads *threads, int tid, uint64_t inode, size_t *hin
 	thread->walk.owner = HP_OWNER_GATE; /* nobody's whose name is told, until a walk finds one */
 	thread->asked = thread->asked_clock = 0;
 	thread->asks = 0;
-	thread->in_person = false;
+	thread->in_person = thread->stays = false;
 	thread->unsent = 0;
 	thread->glimpses = thread->steady = 0;
 	atomic_store(&thread->ask, HP_ASK_IDLE);

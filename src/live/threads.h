@@ -60,6 +60,7 @@ struct hp_thread {
 	uint64_t asked_clock;         /* its CPU time then: the same later means that it was asked in this sleep */
 	unsigned asks;                /* how often */
 	bool in_person;               /* it has told what it is in, with all its registers */
+	bool stays;                   /* OUT by that answer, and in the handler until it is released */
 	int unsent;                   /* why the kernel did not take the last signal to it: errno, or 0 */
 	struct hp_glimpse {           /* of it with the signal not blocked, as /proc has it; see hp_thread_mask */
 		uint64_t sleeps, before, after; /* times it fell asleep; its CPU time before and after looking, ns */
