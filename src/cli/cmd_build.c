@@ -64,6 +64,9 @@ static const struct option options[] = {
 
 static void list_add(struct list *list, const char *item)
 {
+	for (size_t i = 0; i < list->count; i++)
+		if (strcmp(list->items[i], item) == 0)
+			return;
 	if (list->count < LIST_MAX)
 		list->items[list->count++] = item;
 }
@@ -323,26 +326,42 @@ static size_t count_kind(const struct build *b, enum hp_finding_kind kind)
 	return count;
 }
 
-static bool is_reinitialised(const struct build *b, const char *name)
+static bool is_found(const struct build *b, enum hp_finding_kind kind, const char *name)
 {
 	for (size_t i = 0; i < b->findings.count; i++) {
 		const struct hp_finding *f = &b->findings.items[i];
-		if (f->kind == HP_FOUND_REINIT && hp_is_called(f->name, name))
+		if (f->kind == kind && hp_is_called(f->name, name))
 			return true;
 	}
+	return false;
+}
+
+/* Where nothing tells of types there is nothing to allow, and what is allowed in vain is not known. */
+static bool has_types(const struct build *b)
+{
+	for (size_t i = 0; i < b->n_units; i++)
+		if (b->units[i].diff->old_atoms->info && b->units[i].diff->new_atoms->info)
+			return true;
 	return false;
 }
 
 static int check_change(struct build *b)
 {
 	for (size_t i = 0; i < b->reinit.count; i++)
-		if (!is_reinitialised(b, b->reinit.items[i]))
+		if (!is_found(b, HP_FOUND_REINIT, b->reinit.items[i]))
 			return hp_err_set(
 				&b->err, HOTPATCH_EREFUSED,
 				"--reinit '%s' names no live variable whose initialiser changed: it is spelled as "
 				"'hotpatch build' says what it keeps; one that the compiler knows the value of is "
 				"none",
 				b->reinit.items[i]);
+	for (size_t i = 0; i < b->allowed.count && has_types(b); i++)
+		if (!is_found(b, HP_FOUND_ALLOWED, b->allowed.items[i]))
+			return hp_err_set(
+				&b->err, HOTPATCH_EREFUSED,
+				"--allow-layout '%s' names no struct, union or enum that differs: it is spelled "
+				"by its tag, or by its typedef where it has none",
+				b->allowed.items[i]);
 	if (count_kind(b, HP_FOUND_CHANGED) || count_kind(b, HP_FOUND_REINIT))
 		return 0;
 	return hp_err_set(&b->err, HOTPATCH_EREFUSED, "nothing to patch: no function differs%s",

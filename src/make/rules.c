@@ -14,6 +14,7 @@ struct check {
 	struct hp_findings *findings;
 	struct hp_err *err;
 	struct hp_allowed allowed; /* layouts that may differ, for either reason */
+	const char **names;        /* its own */
 };
 
 static const struct hp_atom *new_atom(const struct check *c, uint32_t index)
@@ -313,29 +314,35 @@ static int check_layouts(const struct check *c)
 		found.text, c->unit->source);
 }
 
-/* The first layout that differs but for those that may for another reason. */
+/* The first layout that differs but for the others that may; `name`: which of the command's it is, or "". */
 static int say_different(const struct check *c, const struct hp_allowed *others, enum hp_finding_kind kind,
-                         const char *why)
+                         const char *name, const char *why)
 {
 	struct hp_err found;
 	const struct hp_diff *diff = c->unit->diff;
 
 	if (hp_compare_layouts(diff->old_atoms->info, diff->new_atoms->info, others, &found) != HOTPATCH_ETYPE)
 		return 0;
-	return hp_findings_add(c->findings, kind, c->unit->source, "", c->err, "%s; %s", found.text, why);
+	return hp_findings_add(c->findings, kind, c->unit->source, name, c->err, "%s; %s", found.text, why);
 }
 
-static int say_allowed(const struct check *c)
+/* Each of the command's names by itself: with all others allowed, what differs is what it allows. c->allowed has the
+ * command's names first. */
+static int say_allowed(struct check *c)
 {
+	const struct hp_allowed *asked = &c->options->allowed;
 	int r = 0;
 
 	if (!c->unit->diff->old_atoms->info || !c->unit->diff->new_atoms->info)
 		return 0;
-	if (c->options->allowed.count)
-		r = say_different(c, &c->options->migrated, HP_FOUND_ALLOWED, "allowed by --allow-layout");
+	for (size_t i = 0; i < asked->count && r == 0; i++) {
+		const char **name = &c->names[i], *kept = *name;
+		*name = "";
+		r = say_different(c, &c->allowed, HP_FOUND_ALLOWED, kept, "allowed by --allow-layout");
+		*name = kept;
+	}
 	if (r == 0 && c->options->migrated.count)
-		r = say_different(c, &c->options->allowed, HP_FOUND_MIGRATED,
-		                  "HOTPATCH_MIGRATE gives it to live objects");
+		r = say_different(c, asked, HP_FOUND_MIGRATED, "", "HOTPATCH_MIGRATE gives it to live objects");
 	return r;
 }
 
@@ -360,7 +367,7 @@ static int check_atom(const struct check *c, uint32_t index)
 	}
 }
 
-static int check_all(const struct check *c)
+static int check_all(struct check *c)
 {
 	int r = check_layouts(c);
 
@@ -374,7 +381,7 @@ static int check_all(const struct check *c)
 int hp_rules_check(const struct hp_make_unit *unit, const struct hp_make_options *options, struct hp_findings *findings,
                    struct hp_err *err)
 {
-	struct check c = {unit, options, findings, err, {0}};
+	struct check c = {unit, options, findings, err, {0}, NULL};
 	const struct hp_allowed *a = &options->allowed, *b = &options->migrated;
 	const char **names = calloc(a->count + b->count + 1, sizeof(*names));
 	int r = HOTPATCH_ENOMEM;
@@ -384,6 +391,7 @@ int hp_rules_check(const struct hp_make_unit *unit, const struct hp_make_options
 	for (size_t i = 0; i < a->count + b->count; i++)
 		names[i] = i < a->count ? a->names[i] : b->names[i - a->count];
 	c.allowed = (struct hp_allowed){names, a->count + b->count};
+	c.names = names;
 	r = check_all(&c);
 	free(names);
 	return r;
