@@ -91,6 +91,16 @@ static int change_directly(bool restore)
 	               : put(hotpatch_marks_(), "first", (hotpatch_any)first, (hotpatch_any)direct_body, NULL);
 }
 
+/* One that waits until nobody is stuck. */
+static void *change_stuck(void *arg)
+{
+	int (*put)(const struct hotpatch_marks *, const char *, hotpatch_any, hotpatch_any,
+	           const struct hotpatch_options *) = dlsym(RTLD_DEFAULT, "hotpatch_fn_at");
+	put(hotpatch_marks_(), "stuck", (hotpatch_any)stuck, (hotpatch_any)direct_body,
+	    &(struct hotpatch_options){.timeout_ms = 120000, .size = sizeof(struct hotpatch_options)});
+	return arg;
+}
+
 /* For all threads, the agent's among them. */
 static bool forbid_membarrier(void)
 {
@@ -148,6 +158,8 @@ static void answer_line(const char *line)
 		pthread_create(&thread, NULL, be_stuck, NULL);
 	} else if (strcmp(line, "loosen") == 0) {
 		pthread_mutex_unlock(&held);
+	} else if (strcmp(line, "occupy") == 0) {
+		pthread_create(&thread, NULL, change_stuck, NULL);
 	} else if (strcmp(line, "fork") == 0) {
 		fflush(stdout);
 		pid_t child = fork();

@@ -383,8 +383,7 @@ int hp_record_apply_handle(struct hp_exchange *x)
 	struct hp_order *order = calloc(1, sizeof(*order));
 	int error = order ? hp_order_take(x, order) : hp_err_set(&x->err, HOTPATCH_ENOMEM, "no memory for the request");
 	if (!error) {
-		error = hp_session_begin(&session, &order->options, __builtin_frame_address(0));
-		session.request.asker = &x->asker;
+		error = hp_session_begin_for(&session, &order->options, __builtin_frame_address(0), &x->asker);
 		if (!error)
 			/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): the record has its notes */
 			error = apply(x, order, &session, &id);
@@ -423,8 +422,7 @@ int hp_record_revert_handle(struct hp_exchange *x)
 	int error = hp_request_read(x);
 	if (error)
 		return error;
-	error = hp_session_begin(&session, &options, __builtin_frame_address(0));
-	session.request.asker = &x->asker;
+	error = hp_session_begin_for(&session, &options, __builtin_frame_address(0), &x->asker);
 	if (!error)
 		error = revert(x, id, name, &session);
 	note_outcome(x, &session, error);
@@ -506,8 +504,7 @@ int hp_record_switch_handle(struct hp_exchange *x)
 	int error = hp_request_read(x);
 	if (error)
 		return error;
-	error = hp_session_begin(&session, &options, __builtin_frame_address(0));
-	session.request.asker = &x->asker;
+	error = hp_session_begin_for(&session, &options, __builtin_frame_address(0), &x->asker);
 	if (!error)
 		error = switch_to(x->agent, &wanted, &session);
 	note_outcome(x, &session, error);

@@ -14,6 +14,7 @@
 #include "base/mapped.h"
 #include "base/readers.h"
 #include "live/announced.h"
+#include "live/ask.h"
 #include "live/registry.h"
 #include "live/shadow.h"
 #include "live/threads.h"
@@ -22,6 +23,16 @@
 
 static _Atomic uint32_t turn; /* thread id of the owner; a futex */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+
+/* Who is asked for by somebody looks from time to time whether that is still there. */
+static void turn_wait(uint32_t owner, uint64_t left, bool looks)
+{
+	enum { LOOK_NS = 50000000 };
+	if (looks && left > LOOK_NS)
+		left = LOOK_NS;
+	struct timespec timeout = {(time_t)(left / 1000000000), (long)(left % 1000000000)};
+	hp_syscall(SYS_futex, (long)&turn, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, owner, (long)&timeout, 0, 0);
+}
 
 static int turn_take(const struct hp_request *request, struct hp_err *err)
 {
@@ -37,9 +48,11 @@ static int turn_take(const struct hp_request *request, struct hp_err *err)
 		uint64_t now = hp_now();
 		if (request->mode == HOTPATCH_TRY || now >= request->deadline)
 			return hp_err_set(err, HOTPATCH_EBUSY, "thread %u is applying another patch", owner);
-		uint64_t left = request->deadline - now;
-		struct timespec timeout = {(time_t)(left / 1000000000), (long)(left % 1000000000)};
-		hp_syscall(SYS_futex, (long)&turn, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, owner, (long)&timeout, 0, 0);
+		if (hp_asker_has_gone(request->asker))
+			return hp_err_set(
+				err, HOTPATCH_EBUSY,
+				"thread %u was applying another patch until who asked for the change had gone", owner);
+		turn_wait(owner, request->deadline - now, request->asker);
 	}
 }
 
@@ -166,7 +179,8 @@ bool hp_options_unprepared(const struct hotpatch_options *options)
 	return options && options->size >= end && options->unprepared;
 }
 
-int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options, const void *frame)
+int hp_session_begin_for(struct hp_session *session, const struct hotpatch_options *options, const void *frame,
+                         const struct hp_asker *asker)
 {
 	session->saved_errno = errno;
 	session->has_turn = false;
@@ -177,11 +191,17 @@ int hp_session_begin(struct hp_session *session, const struct hotpatch_options *
 	int error = session->outcome && hp_report_ready()
 	                    ? read_options(session, options)
 	                    : hp_err_set(&session->err, HOTPATCH_ENOMEM, "no memory to begin with");
+	session->request.asker = asker;
 	if (!error)
 		error = turn_take(&session->request, &session->err);
 	session->has_turn = !error;
 	session->request.frame = (uintptr_t)frame;
 	return error;
+}
+
+int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options, const void *frame)
+{
+	return hp_session_begin_for(session, options, frame, NULL);
 }
 
 void hp_session_discard(struct hp_session *session, struct hp_definition *definition)

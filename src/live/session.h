@@ -27,6 +27,9 @@ struct hp_session {
  * frame: __builtin_frame_address(0) of the function that the program called, or of one below it. */
 int hp_session_begin(struct hp_session *session, const struct hotpatch_options *options,
                      const void *frame) HP_MUST_CHECK;
+/* The same for somebody who may go away: then nothing is waited for any more. asker: NULL, or until the end. */
+int hp_session_begin_for(struct hp_session *session, const struct hotpatch_options *options, const void *frame,
+                         const struct hp_asker *asker) HP_MUST_CHECK;
 int hp_session_end(struct hp_session *session, int code);
 /* The same without the report, for who has told what happened in another way. */
 void hp_session_close(struct hp_session *session);
