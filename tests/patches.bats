@@ -381,6 +381,34 @@ told() {
 	jq -c ".processes[] | select(.pid == $1)" <<<"$output"
 }
 
+# Seen to fail: with the status alone (nothing tells that the change was made).
+@test "what cannot be written is done all the same, and that is said" {
+	build gcc O2 pie
+	patch fix shop >/dev/null
+	start
+	local arguments
+	for arguments in "" --json; do
+		# shellcheck disable=SC2086
+		run bash -c '"$@" >/dev/full' - "$hotpatch" apply "$shop/fix.hp" "$pid" $arguments
+		echo "$output"
+		[[ $status = 2 && $output == *"standard output cannot be written to: No space left on device; what was asked for is done all the same" ]]
+		expect text 2 '5 a few'
+		"$hotpatch" revert fix "$pid"
+	done
+}
+
+# Seen to fail: with what the system says of the socket's folder alone.
+@test "a process of another user" {
+	[[ $(id -u) = 0 ]] || skip "only root can be another user"
+	local nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+	"${nobody[@]}" test -x "$hotpatch" || skip "nobody may not start the command in its folder"
+	build gcc O2 pie
+	start
+	run "${nobody[@]}" "$hotpatch" list "$pid"
+	echo "$output"
+	[[ $status = 2 && $output == *"process $pid belongs to another user (0)"*"nothing was changed"* ]]
+}
+
 # Seen to fail: with every program called hotpatch taken for one that has an agent, such as a command that runs meanwhile.
 @test "all processes: those that have an agent, those in which a patch is in force, and no other" {
 	build gcc O2 pie

@@ -61,19 +61,24 @@ int hp_output_status(int code)
 
 int hp_output_end(struct hp_output *output, int status)
 {
+	int number = 0;
+
 	if (output->json) {
 		json_object_set_new(output->root, "status", json_string(status_name(status)));
 		json_object_set_new(output->root, "exit", json_integer(status));
+		errno = 0;
 		if (json_dumpf(output->root, stdout, JSON_INDENT(2)) < 0)
-			status = status ? status : HP_EXIT_REFUSED;
+			number = errno ? errno : ENOMEM;
 		putchar('\n');
 	}
 	json_decref(output->root);
-	if (fflush(stdout) != 0 && status == HP_EXIT_DONE) {
-		perror("hotpatch: standard output");
-		status = HP_EXIT_REFUSED;
-	}
-	return status;
+	if (fflush(stdout) != 0)
+		number = errno;
+	if (!number)
+		return status;
+	fprintf(stderr, "hotpatch %s: standard output cannot be written to: %s; %s\n", output->command->name,
+	        strerror(number), status == HP_EXIT_DONE ? "what was asked for is done all the same" : "it failed");
+	return status == HP_EXIT_DONE ? HP_EXIT_REFUSED : status;
 }
 
 /* -- Options (cli.h) ------------------------------------------------------------------------------------------- */

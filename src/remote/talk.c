@@ -185,6 +185,14 @@ int hp_talk_connect(pid_t pid, int *ret_fd, struct hp_err *err)
 		*ret_fd = search.fd;
 		return 0;
 	}
+	struct hp_process process;
+	if ((search.number == EACCES || search.number == EPERM) && hp_process_read(pid, &process) &&
+	    process.uid != geteuid())
+		return hp_err_set(
+			err, HOTPATCH_ESYSTEM,
+			"process %d belongs to another user (%u), and whether it has an agent may not be seen: "
+			"do this as that user, or as root",
+			(int)pid, (unsigned)process.uid);
 	if (search.number)
 		return hp_err_system(err, HOTPATCH_ESYSTEM, search.number, "the agent of process %d at '%s'", (int)pid,
 		                     search.path);

@@ -1,5 +1,6 @@
 #include "watch/units.h"
 
+#include <errno.h>
 #include <search.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -320,7 +321,10 @@ int hp_units_read(struct hp_units *units, const char *path, struct hp_err *err)
 	size_t changed;
 
 	*units = (struct hp_units){.database = hp_path_resolve(NULL, path)};
-	int r = units->database ? hp_units_reread(units, &changed, err) : no_memory(err);
+	int r = units->database
+	                ? hp_units_reread(units, &changed, err)
+	                : hp_err_system(err, HOTPATCH_ENOFILE, errno,
+	                                "cannot tell where '%s' is, since the current folder cannot be told", path);
 	if (r == 0 && !units->n)
 		r = hp_err_set(err, HOTPATCH_EBUILD, "'%s' names no source file", path);
 	if (r < 0)
