@@ -421,8 +421,8 @@ static void examine(struct hp_threads *threads, struct hp_thread *thread, const 
  * signal while it ran. One that was asked in this sleep and told nothing blocks the signal there, too. */
 static bool is_to_be_asked(const struct hp_thread *thread)
 {
-	return thread->verdict == HP_VERDICT_UNKNOWN && thread->blocked && !thread->in_person &&
-	       (thread->asks == 0 || thread->asked_clock != thread->clock);
+	bool asked = thread->asks > 0 && thread->asked_clock == thread->clock;
+	return thread->verdict == HP_VERDICT_UNKNOWN && thread->blocked && !thread->in_person && !asked;
 }
 
 struct count {
@@ -430,11 +430,12 @@ struct count {
 	bool stuck;             /* all that are in are blocked, and have not run since */
 };
 
-static void count_one(struct count *count, const struct hp_thread *thread)
+static void count_one(struct count *count, const struct hp_thread *thread, bool everyone)
 {
+	bool moves = atomic_load(&thread->ask) == HP_ASK_SENT || (!everyone && is_to_be_asked(thread));
 	if (thread->verdict == HP_VERDICT_OUT) {
 		count->out++;
-	} else if (settled(thread) && atomic_load(&thread->ask) != HP_ASK_SENT && !is_to_be_asked(thread)) {
+	} else if (settled(thread) && !moves) {
 		count->in++;
 		count->stuck &= thread->blocked;
 	} else {
@@ -485,7 +486,7 @@ static struct count examine_all(struct hp_threads *threads, const struct hp_code
 		struct hp_thread *thread = &threads->v[i];
 		if (thread->verdict != HP_VERDICT_OUT && atomic_load(&thread->ask) == HP_ASK_IDLE)
 			ask(threads, thread, patience->everyone);
-		count_one(&count, thread);
+		count_one(&count, thread, patience->everyone);
 	}
 	return count;
 }
