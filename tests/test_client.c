@@ -365,57 +365,6 @@ static void blockers(void **state)
 	assert_true(result.left);
 }
 
-/* stop: see hp_remote_stop_at. */
-static int apply_first(enum hotpatch_mode mode, int stop)
-{
-	struct hp_remote_region region = make_code(8, 9);
-	struct hp_remote_change change = change_of(first, "first", region.address);
-	struct hp_remote_result result;
-	hp_remote_stop_at(remote, stop);
-	int error = hp_remote_apply(remote,
-	                            &(struct hp_remote_apply){.name = "W",
-	                                                      .regions = &region.id,
-	                                                      .n_regions = 1,
-	                                                      .changes = &change,
-	                                                      .n_changes = 1,
-	                                                      .mode = mode,
-	                                                      .timeout_ms = 120000},
-	                            &result, &err);
-	hp_remote_result_free(&result);
-	return error;
-}
-
-/* Waits for the program's own change, and goes away: then the agent has time for others, and changes nothing. Seen to
- * fail: with an agent that waits on for its turn (nobody is answered). */
-static void own_change_meanwhile(void **state)
-{
-	struct hp_remote_patches patches;
-	struct hp_remote_result result;
-	int now[2];
-	(void)state;
-	target_ask(&target, "stick");
-	target_ask(&target, "occupy");
-	while (apply_first(HOTPATCH_TRY, -1) == 0) { /* it has not begun yet */
-		OK(hp_remote_revert(remote, &(struct hp_remote_revert){.name = "W"}, &result, &err));
-		hp_remote_result_free(&result);
-	}
-	assert_int_equal(err.code, HOTPATCH_EBUSY);
-	assert_non_null(strstr(err.text, "is applying another patch"));
-	assert_int_equal(pipe(now), 0);
-	assert_int_equal(write(now[1], "", 1), 1);
-	assert_int_equal(apply_first(HOTPATCH_WAIT, now[0]), HOTPATCH_EBUSY);
-	assert_non_null(strstr(err.text, "until a signal came"));
-	hp_remote_close(remote);
-	OK(hp_remote_open(target.pid, 20000, &remote, &err));
-	OK(hp_remote_patches(remote, &patches, &err));
-	assert_int_equal(patches.n, 0);
-	hp_remote_patches_free(&patches);
-	says("1 2 5 7");
-	target_ask(&target, "loosen");
-	close(now[0]);
-	close(now[1]);
-}
-
 /* Without membarrier code is made known by a signal to every thread: one question at a time, whoever asks. The program
  * puts definitions above that of a patch meanwhile. Seen to fail: with SEAL asking in between. */
 static void sealed_meanwhile(void **state)
@@ -604,7 +553,6 @@ int main(int argc, char **argv)
 		TEST(vetoed),
 		TEST(data),
 		TEST(blockers),
-		TEST(own_change_meanwhile),
 		TEST(fork_has_its_own),
 		TEST(fork_has_the_empty),
 		TEST(leave),

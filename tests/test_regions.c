@@ -1,6 +1,6 @@
 /* test_regions - memory in a process: bounds, what goes when a client does, and who is told of code in it. Seen to
  * fail: without hp_regions_release_all (vanish), with frames_are_whole always true (bad_tables), with hp_mapped_remove
- * left out (tell_others).
+ * left out (tell_others), with an agent that waits on for its turn (own_change_meanwhile: nobody is answered).
  */
 #include "agent_client.h"
 
@@ -191,15 +191,66 @@ static void bad_tables(void **state)
 	says("1 2 5 7");
 }
 
+/* stop: see hp_remote_stop_at. */
+static int apply_first(enum hotpatch_mode mode, int stop)
+{
+	struct hp_remote_region region = make_code(8, 9);
+	struct hp_remote_change change = {.entry = there(first),
+	                                  .name = "first",
+	                                  .code = region.address,
+	                                  .extents = {{region.address, region.address + 6}},
+	                                  .n_extents = 1};
+	struct hp_remote_result result;
+	hp_remote_stop_at(remote, stop);
+	int error = hp_remote_apply(remote,
+	                            &(struct hp_remote_apply){.name = "W",
+	                                                      .regions = &region.id,
+	                                                      .n_regions = 1,
+	                                                      .changes = &change,
+	                                                      .n_changes = 1,
+	                                                      .mode = mode,
+	                                                      .timeout_ms = 120000},
+	                            &result, &err);
+	hp_remote_result_free(&result);
+	return error;
+}
+
+/* Waits for the program's own change, and goes away: then the agent has time for others, and changes nothing. */
+static void own_change_meanwhile(void **state)
+{
+	struct hp_remote_patches patches;
+	struct hp_remote_result result;
+	int now[2];
+	(void)state;
+	target_ask(&target, "stick");
+	target_ask(&target, "occupy");
+	while (apply_first(HOTPATCH_TRY, -1) == 0) { /* it has not begun yet */
+		OK(hp_remote_revert(remote, &(struct hp_remote_revert){.name = "W"}, &result, &err));
+		hp_remote_result_free(&result);
+	}
+	assert_int_equal(err.code, HOTPATCH_EBUSY);
+	assert_non_null(strstr(err.text, "is applying another patch"));
+	assert_int_equal(pipe(now), 0);
+	assert_int_equal(write(now[1], "", 1), 1);
+	assert_int_equal(apply_first(HOTPATCH_WAIT, now[0]), HOTPATCH_EBUSY);
+	assert_non_null(strstr(err.text, "until a signal came"));
+	hp_remote_close(remote);
+	OK(hp_remote_open(target.pid, 20000, &remote, &err));
+	OK(hp_remote_patches(remote, &patches, &err));
+	assert_int_equal(patches.n, 0);
+	hp_remote_patches_free(&patches);
+	says("1 2 5 7");
+	target_ask(&target, "loosen");
+	close(now[0]);
+	close(now[1]);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "target") == 0)
 		return be_target();
 	const struct CMUnitTest tests[] = {
-		TEST(memory_bounds),
-		TEST(vanish),
-		TEST(tell_others),
-		TEST(bad_tables),
+		TEST(memory_bounds), TEST(vanish), TEST(own_change_meanwhile), TEST(tell_others), TEST(bad_tables),
 	};
 	signal(SIGPIPE, SIG_IGN);
 	make_runtime_folder();

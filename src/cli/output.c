@@ -76,8 +76,9 @@ int hp_output_end(struct hp_output *output, int status)
 		number = errno;
 	if (!number)
 		return status;
-	fprintf(stderr, "hotpatch %s: standard output cannot be written to: %s; %s\n", output->command->name,
-	        strerror(number), status == HP_EXIT_DONE ? "what was asked for is done all the same" : "it failed");
+	errno = number;
+	fprintf(stderr, "hotpatch %s: standard output cannot be written to: %m; %s\n", output->command->name,
+	        status == HP_EXIT_DONE ? "what was asked for is done all the same" : "it failed");
 	return status == HP_EXIT_DONE ? HP_EXIT_REFUSED : status;
 }
 
