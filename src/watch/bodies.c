@@ -1,11 +1,11 @@
 #include "watch/bodies.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "types/array.h"
+#include "watch/mix.h"
 
 /* -- Tokens ---------------------------------------------------------------------------------------------------- */
 
@@ -23,14 +23,40 @@ struct reader {
 	bool failed; /* memory was out */
 };
 
+enum { WORD = 1, DIGIT = 2, SPACE = 4 };
+
+/* What a character is in every locale; what is not ASCII is of words. */
+static const uint8_t classes[256] = {
+	['\t'] = SPACE,       ['\n'] = SPACE,       ['\v'] = SPACE,
+	['\f'] = SPACE,       ['\r'] = SPACE,       [' '] = SPACE,
+	['$'] = WORD,         ['_'] = WORD,         ['0' ... '9'] = WORD | DIGIT,
+	['A' ... 'Z'] = WORD, ['a' ... 'z'] = WORD, [0x80 ... 0xff] = WORD,
+};
+
+static bool is_of(char c, unsigned class)
+{
+	return classes[(unsigned char)c] & class;
+}
+
 static bool is_word(char c)
 {
-	return isalnum((unsigned char)c) || c == '_' || c == '$' || (unsigned char)c >= 0x80;
+	return is_of(c, WORD);
 }
 
 static char peek(const struct reader *r, size_t ahead)
 {
 	return (char)(r->at + ahead < r->bodies->size ? r->bodies->text[r->at + ahead] : '\0');
+}
+
+/* Over all that is of a class. */
+static void skip_all(struct reader *r, unsigned class)
+{
+	const char *text = r->bodies->text;
+	size_t at = r->at, size = r->bodies->size;
+
+	while (at < size && is_of(text[at], class))
+		at++;
+	r->at = at;
 }
 
 static bool is_line_start(const struct reader *r)
@@ -44,8 +70,10 @@ static bool is_line_start(const struct reader *r)
 
 static void skip_line(struct reader *r)
 {
-	while (r->at < r->bodies->size && r->bodies->text[r->at] != '\n')
-		r->at++;
+	if (r->at >= r->bodies->size)
+		return;
+	const char *newline = memchr(r->bodies->text + r->at, '\n', r->bodies->size - r->at);
+	r->at = newline ? (size_t)(newline - r->bodies->text) : r->bodies->size;
 }
 
 /* Comments are there with -C. */
@@ -66,16 +94,15 @@ static bool is_marker(const struct reader *r)
 		return false;
 	while (peek(r, i) == ' ')
 		i++;
-	return isdigit((unsigned char)peek(r, i)) ||
+	return is_of(peek(r, i), DIGIT) ||
 	       (r->at + i + 5 <= r->bodies->size && strncmp(r->bodies->text + r->at + i, "line ", 5) == 0);
 }
 
 static void skip_space(struct reader *r)
 {
 	for (;;) {
-		if (isspace((unsigned char)peek(r, 0)))
-			r->at++;
-		else if (peek(r, 0) == '/' && peek(r, 1) == '*')
+		skip_all(r, SPACE);
+		if (peek(r, 0) == '/' && peek(r, 1) == '*')
 			skip_comment(r);
 		else if ((peek(r, 0) == '/' && peek(r, 1) == '/') || is_marker(r))
 			skip_line(r);
@@ -140,12 +167,11 @@ static enum kind next(struct reader *r)
 	} else if (c == '#' && is_line_start(r)) {
 		skip_line(r);
 		r->token.kind = PRAGMA;
-	} else if (isdigit((unsigned char)c)) {
+	} else if (is_of(c, DIGIT)) {
 		read_number(r);
 		r->token.kind = OTHER;
 	} else if (is_word(c)) {
-		while (is_word(peek(r, 0)))
-			r->at++;
+		skip_all(r, WORD);
 		r->token.kind = NAME;
 	} else if (c == '"' || c == '\'') {
 		read_quoted(r, c);
@@ -197,7 +223,44 @@ struct scan {
 	size_t n_names;
 	bool has_pragma; /* in the last group */
 	bool has_call;   /* maybe, in the last group */
+	uint64_t hash;   /* of the tokens since the last brace of a body */
+	const struct hp_bodies *like;
 };
+
+/* -- Hashes ---------------------------------------------------------------------------------------------------- */
+
+/* Where lines begin, and how far tokens are from each other, is no difference. */
+static enum kind take_next(struct scan *s)
+{
+	enum kind kind = next(&s->r);
+
+	s->hash = hp_mix_bytes(s->hash, s->r.bodies->text + s->r.token.at, s->r.token.n);
+	return kind;
+}
+
+static uint64_t end_hash(struct scan *s)
+{
+	uint64_t hash = s->hash;
+
+	s->hash = HP_MIX_BEGIN;
+	return hash;
+}
+
+/* Of all tokens but those of bodies that may be taken out. */
+static uint64_t hash_rest(const struct scan *s)
+{
+	const struct hp_bodies *bodies = s->r.bodies;
+	uint64_t hash = s->hash;
+
+	for (size_t i = 0; i < bodies->n; i++) {
+		hash = hp_mix(hash, bodies->v[i].before);
+		if (bodies->v[i].is_fixed)
+			hash = hp_mix(hash, bodies->v[i].hash);
+	}
+	return hash;
+}
+
+/* -- Items ----------------------------------------------------------------------------------------------------- */
 
 static void add_name(struct scan *s, struct token **names, size_t *n, const struct token *name)
 {
@@ -272,7 +335,7 @@ static size_t skip_group(struct scan *s, bool is_looked_at)
 	while (depth) {
 		enum kind before = s->r.token.kind;
 		struct token word = s->r.token;
-		switch (next(&s->r)) {
+		switch (take_next(s)) {
 		case END:
 			s->r.bodies->why = "its brackets do not match";
 			return s->r.at;
@@ -298,25 +361,54 @@ static size_t skip_group(struct scan *s, bool is_looked_at)
 	return s->r.token.at;
 }
 
-static void add_body(struct scan *s, size_t open, size_t close, bool is_fixed, bool is_leaf)
+/* One that is the same byte by byte has the same tokens: none looks over a brace, in front or behind. */
+static const struct hp_body *find_alike(const struct scan *s, size_t open)
+{
+	const struct hp_bodies *like = s->like, *bodies = s->r.bodies;
+	const struct hp_body *body = like && !like->why && bodies->n < like->n ? &like->v[bodies->n] : NULL;
+
+	if (!body || body->close - body->open >= bodies->size - open ||
+	    memcmp(like->text + body->open, bodies->text + open, body->close - body->open + 1) != 0)
+		return NULL;
+	return body;
+}
+
+static struct hp_body read_body(struct scan *s, size_t open)
+{
+	const struct hp_body *alike = find_alike(s, open);
+	struct hp_body body = {.before = end_hash(s), .open = open};
+
+	if (!alike) {
+		body.close = skip_group(s, false);
+		body.hash = end_hash(s);
+		body.is_leaf = !s->has_call;
+		body.has_pragma = s->has_pragma;
+		return body;
+	}
+	body.close = open + (alike->close - alike->open);
+	body.hash = alike->hash;
+	body.is_leaf = alike->is_leaf;
+	body.has_pragma = alike->has_pragma;
+	s->r.at = body.close + 1;
+	s->r.token = (struct token){CLOSE, body.close, 1};
+	return body;
+}
+
+static void add_body(struct scan *s, size_t open)
 {
 	struct hp_bodies *bodies = s->r.bodies;
-	struct hp_body *v = hp_array_grow(bodies->v, bodies->n, sizeof(*v));
+	struct hp_body *v = hp_array_grow(bodies->v, bodies->n, sizeof(*v)), body = read_body(s, open);
 
 	if (!v) {
 		s->r.failed = true;
 		return;
 	}
+	body.name = s->item.group.at;
+	body.n_name = s->item.group.n;
+	body.head = s->item.head;
+	body.is_fixed = s->item.is_inline || body.has_pragma;
 	bodies->v = v;
-	v[bodies->n++] = (struct hp_body){
-		.name = s->item.group.at,
-		.n_name = s->item.group.n,
-		.head = s->item.head,
-		.open = open,
-		.close = close,
-		.is_fixed = is_fixed,
-		.is_leaf = is_leaf,
-	};
+	v[bodies->n++] = body;
 }
 
 /* A brace outside of parentheses: of a function, of a type, or of a value. */
@@ -331,10 +423,11 @@ static void take_brace(struct scan *s)
 	bool is_other =
 		!item->has_value && (!item->is_begun || (is_behind_list && !is_function && item->group.kind != NAME));
 	struct token last = s->r.token;
-	size_t close = skip_group(s, !is_function);
 
 	if (is_function)
-		add_body(s, open, close, item->is_inline || s->has_pragma, !s->has_call);
+		add_body(s, open);
+	else
+		skip_group(s, true);
 	if (is_function || is_other) {
 		end_item(s);
 		return;
@@ -381,39 +474,13 @@ static void take_token(struct scan *s)
 
 static void scan_text(struct scan *s)
 {
-	while (next(&s->r) != END && !s->r.failed) {
+	while (take_next(s) != END && !s->r.failed) {
 		if (s->r.token.kind == PRAGMA)
 			look_at_pragma(s);
 		else if (s->r.token.kind == SEMICOLON)
 			end_item(s);
 		else
 			take_token(s);
-	}
-}
-
-/* -- Hashes ---------------------------------------------------------------------------------------------------- */
-
-static uint64_t mix(uint64_t hash, const char *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
-	return (hash ^ 0xff) * UINT64_C(0x100000001b3); /* where a token ends */
-}
-
-/* Where lines begin, and how far tokens are from each other, is no difference. */
-static void hash_tokens(struct hp_bodies *bodies)
-{
-	struct reader r = {.bodies = bodies};
-	size_t i = 0;
-
-	bodies->rest = UINT64_C(0xcbf29ce484222325);
-	while (next(&r) != END) {
-		while (i < bodies->n && (bodies->v[i].is_fixed || bodies->v[i].close < r.token.at))
-			i++;
-		uint64_t *hash = &bodies->rest;
-		if (i < bodies->n && r.token.at > bodies->v[i].open && r.token.at < bodies->v[i].close)
-			hash = &bodies->v[i].hash;
-		*hash = mix(*hash, bodies->text + r.token.at, r.token.n);
 	}
 }
 
@@ -429,15 +496,16 @@ static void fix_inlined(const struct scan *s)
 			                                bodies->text + bodies->v[i].name, bodies->v[i].n_name) == 0;
 }
 
-int hp_bodies_read(char *text, size_t size, struct hp_bodies *ret_bodies, struct hp_err *err)
+int hp_bodies_read(char *text, size_t size, const struct hp_bodies *like, struct hp_bodies *ret_bodies,
+                   struct hp_err *err)
 {
 	static const char marks[] = "hotpatch_marks";
 	struct hp_bodies bodies = {.text = text, .size = size};
-	struct scan s = {.r.bodies = &bodies};
+	struct scan s = {.r.bodies = &bodies, .hash = HP_MIX_BEGIN, .like = like};
 
 	scan_text(&s);
 	fix_inlined(&s);
-	hash_tokens(&bodies);
+	bodies.rest = hash_rest(&s);
 	if (memmem(text, size, marks, sizeof(marks) - 1))
 		bodies.why = "it has callbacks";
 	free(s.inlined);
