@@ -295,6 +295,20 @@ out:
 	return r;
 }
 
+size_t hp_object_reloc_at(const struct hp_object_section *section, uint64_t offset)
+{
+	size_t first = 0, end = section->n_relocs;
+
+	while (first < end) {
+		size_t middle = first + (end - first) / 2;
+		if (section->relocs[middle].offset < offset)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return first;
+}
+
 struct hp_object *hp_object_share(struct hp_object *object)
 {
 	object->n_more++;

@@ -419,9 +419,9 @@ static int note_fde(void *arg, const struct hp_fde_record *fde, struct hp_err *e
 	atom->fde = fde->offset + 1;
 	if (fde->lsda)
 		r = note_outside(atoms, atom, fde->lsda, err);
-	for (size_t i = 0; i < section->n_relocs && r == 0; i++) /* the personality routine */
-		if (section->relocs[i].offset >= fde->cie && section->relocs[i].offset - fde->cie < fde->cie_size)
-			r = note_outside(atoms, atom, &section->relocs[i], err);
+	size_t end = hp_object_reloc_at(section, fde->cie + fde->cie_size);
+	for (size_t i = hp_object_reloc_at(section, fde->cie); i < end && r == 0; i++) /* the personality routine */
+		r = note_outside(atoms, atom, &section->relocs[i], err);
 	return r;
 }
 

@@ -69,10 +69,9 @@ static int copy_record(struct frames *f, uint64_t offset, uint64_t size)
 	size_t at = f->size;
 	int r = append_frames(f, section->bytes + offset, size) ? 0 : hp_packing_no_memory(f->p);
 
-	for (size_t i = 0; i < section->n_relocs && r == 0; i++) {
+	size_t end = hp_object_reloc_at(section, offset + size);
+	for (size_t i = hp_object_reloc_at(section, offset); i < end && r == 0; i++) {
 		const struct hp_object_relocation *from = &section->relocs[i];
-		if (from->offset < offset || from->offset - offset >= size)
-			continue;
 		struct hp_patch_reloc *relocs = hp_array_grow(f->relocs, f->n_relocs, sizeof(*relocs));
 		if (!relocs)
 			return hp_packing_no_memory(f->p);
