@@ -322,9 +322,15 @@ out:
 	return r;
 }
 
+struct hp_names *hp_names_share(struct hp_names *names)
+{
+	names->n_more++;
+	return names;
+}
+
 void hp_names_free(struct hp_names *names)
 {
-	if (!names)
+	if (!names || (names->n_more && names->n_more--))
 		return;
 	free(names->v);
 	free(names->strings);

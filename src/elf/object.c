@@ -282,7 +282,7 @@ int hp_object_read(const char *path, struct hp_object **ret_object, struct hp_er
 
 	if (!object)
 		return hp_err_set(err, r, "no memory to read '%s'", path);
-	if ((r = hp_image_open(path, path, &image, err)) < 0)
+	if ((r = hp_image_open_whole(path, path, &image, err)) < 0)
 		goto out;
 	struct parse p = {.image = image, .object = object, .err = err};
 	if ((r = read_image(&p)) < 0)
