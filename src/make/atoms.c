@@ -562,6 +562,20 @@ const uint8_t *hp_atom_bytes(const struct hp_atoms *atoms, const struct hp_atom 
 	return bytes ? bytes + atom->offset : NULL;
 }
 
+uint32_t hp_atoms_first_in(const struct hp_atoms *atoms, uint32_t section)
+{
+	size_t low = 0, high = atoms->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (atoms->items[middle].section < section)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return (uint32_t)low;
+}
+
 size_t hp_atoms_functions_in(const struct hp_atoms *atoms, uint32_t section)
 {
 	const struct hp_atom *atom = find_atom(atoms, section, UINT64_MAX);
