@@ -1,8 +1,8 @@
-/* test_oldcode - that the masks of a function's old code are all that the relocations of its section may touch of it, also
- * where the function is one of many in a section.
+/* test_oldcode - that the masks of a function's old code are all that the relocations of its section may touch of it,
+ * also where the function is one of many in a section.
  *
- * Seen to fail: with HP_FIELD_REACH 4, and with relocations looked for from behind the function's begin, or to before its
- * end.
+ * Seen to fail: with HP_FIELD_REACH 4, and with relocations looked for from behind the function's begin, or to before
+ * its end.
  */
 #include "build.h"
 
