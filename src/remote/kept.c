@@ -10,15 +10,28 @@ static int no_memory(const struct hp_image *file, struct hp_err *err)
 	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to keep the symbols of '%s'", file->name);
 }
 
-void hp_kept_free(struct hp_kept *kept)
+static void forget_wanted(struct hp_kept *kept)
 {
 	for (size_t i = 0; i < kept->n_wanted; i++)
 		free(kept->wanted[i]);
+	free(kept->wanted);
+	kept->wanted = NULL;
+	kept->n_wanted = 0;
+}
+
+static void forget_files(struct hp_kept *kept)
+{
 	for (size_t i = 0; i < kept->n_files; i++)
 		hp_names_free(kept->files[i].names);
-	free(kept->wanted);
 	free(kept->files);
-	*kept = (struct hp_kept){0};
+	kept->files = NULL;
+	kept->n_files = 0;
+}
+
+void hp_kept_free(struct hp_kept *kept)
+{
+	forget_wanted(kept);
+	forget_files(kept);
 }
 
 /* -- What is wanted --------------------------------------------------------------------------------------------- */
@@ -57,11 +70,12 @@ static bool want_more(struct hp_kept *kept, const char *const *wanted, size_t n_
 		k += r >= 0;
 	}
 	if (!ok) {
-		hp_kept_free(&more);
+		forget_wanted(&more);
 		return false;
 	}
 	hp_kept_free(kept);
-	*kept = more;
+	kept->wanted = more.wanted;
+	kept->n_wanted = more.n_wanted;
 	return true;
 }
 

@@ -6,202 +6,7 @@
 
 #include "types/array.h"
 #include "watch/mix.h"
-
-/* -- Tokens ---------------------------------------------------------------------------------------------------- */
-
-enum kind { END, NAME, OTHER, OPEN, CLOSE, SEMICOLON, EQUALS, COMMA, PRAGMA };
-
-struct token {
-	enum kind kind;
-	size_t at, n;
-};
-
-struct reader {
-	struct hp_bodies *bodies;
-	size_t at;
-	struct token token;
-	bool failed; /* memory was out */
-};
-
-enum { WORD = 1, DIGIT = 2, SPACE = 4 };
-
-/* What a character is in every locale; what is not ASCII is of words. */
-static const uint8_t classes[256] = {
-	['\t'] = SPACE,       ['\n'] = SPACE,       ['\v'] = SPACE,
-	['\f'] = SPACE,       ['\r'] = SPACE,       [' '] = SPACE,
-	['$'] = WORD,         ['_'] = WORD,         ['0' ... '9'] = WORD | DIGIT,
-	['A' ... 'Z'] = WORD, ['a' ... 'z'] = WORD, [0x80 ... 0xff] = WORD,
-};
-
-static bool is_of(char c, unsigned class)
-{
-	return classes[(unsigned char)c] & class;
-}
-
-static bool is_word(char c)
-{
-	return is_of(c, WORD);
-}
-
-static char peek(const struct reader *r, size_t ahead)
-{
-	return (char)(r->at + ahead < r->bodies->size ? r->bodies->text[r->at + ahead] : '\0');
-}
-
-/* Over all that is of a class. */
-static void skip_all(struct reader *r, unsigned class)
-{
-	const char *text = r->bodies->text;
-	size_t at = r->at, size = r->bodies->size;
-
-	while (at < size && is_of(text[at], class))
-		at++;
-	r->at = at;
-}
-
-static bool is_line_start(const struct reader *r)
-{
-	size_t at = r->at;
-
-	while (at && (r->bodies->text[at - 1] == ' ' || r->bodies->text[at - 1] == '\t'))
-		at--;
-	return at == 0 || r->bodies->text[at - 1] == '\n';
-}
-
-static void skip_line(struct reader *r)
-{
-	if (r->at >= r->bodies->size)
-		return;
-	const char *newline = memchr(r->bodies->text + r->at, '\n', r->bodies->size - r->at);
-	r->at = newline ? (size_t)(newline - r->bodies->text) : r->bodies->size;
-}
-
-/* Comments are there with -C. */
-static void skip_comment(struct reader *r)
-{
-	r->at += 2;
-	while (r->at < r->bodies->size && !(peek(r, 0) == '*' && peek(r, 1) == '/'))
-		r->at++;
-	r->at += 2;
-}
-
-/* "# 12 "a.c" 1" says where a line comes from. */
-static bool is_marker(const struct reader *r)
-{
-	size_t i = 1;
-
-	if (peek(r, 0) != '#' || !is_line_start(r))
-		return false;
-	while (peek(r, i) == ' ')
-		i++;
-	return is_of(peek(r, i), DIGIT) ||
-	       (r->at + i + 5 <= r->bodies->size && strncmp(r->bodies->text + r->at + i, "line ", 5) == 0);
-}
-
-static void skip_space(struct reader *r)
-{
-	for (;;) {
-		skip_all(r, SPACE);
-		if (peek(r, 0) == '/' && peek(r, 1) == '*')
-			skip_comment(r);
-		else if ((peek(r, 0) == '/' && peek(r, 1) == '/') || is_marker(r))
-			skip_line(r);
-		else
-			return;
-	}
-}
-
-static void read_quoted(struct reader *r, char quote)
-{
-	r->at++;
-	while (r->at < r->bodies->size && peek(r, 0) != quote && peek(r, 0) != '\n')
-		r->at += peek(r, 0) == '\\' ? 2 : 1;
-	if (peek(r, 0) != quote)
-		r->bodies->why = "a string has no end";
-	r->at++;
-}
-
-/* A number as preprocessors have it: 0x1.8p3, 1'000. */
-static void read_number(struct reader *r)
-{
-	while (is_word(peek(r, 0)) || peek(r, 0) == '.' || (peek(r, 0) == '\'' && is_word(peek(r, 1))))
-		r->at++;
-}
-
-static enum kind read_mark(struct reader *r)
-{
-	char c = peek(r, 0), second = peek(r, 1);
-
-	if ((c == '<' && (second == '%' || second == ':')) || (c == '%' && (second == '>' || second == ':')))
-		r->bodies->why = "it has digraphs";
-	r->at++;
-	switch (c) {
-	case '(':
-	case '[':
-	case '{':
-		return OPEN;
-	case ')':
-	case ']':
-	case '}':
-		return CLOSE;
-	case ';':
-		return SEMICOLON;
-	case ',':
-		return COMMA;
-	case '=':
-		return EQUALS;
-	default:
-		return OTHER;
-	}
-}
-
-static enum kind next(struct reader *r)
-{
-	skip_space(r);
-	r->token.at = r->at;
-	char c = peek(r, 0);
-
-	if (r->at >= r->bodies->size) {
-		r->at = r->token.at = r->bodies->size;
-		r->token.kind = END;
-	} else if (c == '#' && is_line_start(r)) {
-		skip_line(r);
-		r->token.kind = PRAGMA;
-	} else if (is_of(c, DIGIT)) {
-		read_number(r);
-		r->token.kind = OTHER;
-	} else if (is_word(c)) {
-		skip_all(r, WORD);
-		r->token.kind = NAME;
-	} else if (c == '"' || c == '\'') {
-		read_quoted(r, c);
-		r->token.kind = OTHER;
-	} else {
-		r->token.kind = read_mark(r);
-	}
-	if (r->at > r->bodies->size)
-		r->at = r->bodies->size;
-	r->token.n = r->at - r->token.at;
-	return r->token.kind;
-}
-
-static char mark_of(const struct reader *r, const struct token *token)
-{
-	return (char)(token->n ? r->bodies->text[token->at] : '\0');
-}
-
-static bool is(const struct reader *r, const struct token *token, const char *word)
-{
-	return token->n == strlen(word) && strncmp(r->bodies->text + token->at, word, token->n) == 0;
-}
-
-static bool is_any(const struct reader *r, const struct token *token, const char *const *words)
-{
-	for (; *words; words++)
-		if (is(r, token, *words))
-			return true;
-	return false;
-}
+#include "watch/tokens.h"
 
 /* -- What stands at the top ------------------------------------------------------------------------------------ */
 
@@ -210,16 +15,18 @@ struct item {
 	size_t head;              /* where it begins */
 	bool is_begun, has_value; /* a token was read; one of them was = */
 	bool is_inline;           /* a word of it says so */
-	struct token last;        /* outside of all parentheses */
-	struct token group;       /* what stands before the last pair of parentheses */
+	struct hp_token last;     /* outside of all parentheses */
+	struct hp_token group;    /* what stands before the last pair of parentheses */
 };
 
 struct scan {
-	struct reader r;
+	struct hp_tokens r;
+	struct hp_bodies *bodies;
+	bool failed; /* memory was out */
 	struct item item;
-	struct token *inlined; /* names that are declared inline */
+	struct hp_token *inlined; /* names that are declared inline */
 	size_t n_inlined;
-	struct token *names; /* before parentheses, of the item */
+	struct hp_token *names; /* before parentheses, of the item */
 	size_t n_names;
 	bool has_pragma; /* in the last group */
 	bool has_call;   /* maybe, in the last group */
@@ -230,11 +37,11 @@ struct scan {
 /* -- Hashes ---------------------------------------------------------------------------------------------------- */
 
 /* Where lines begin, and how far tokens are from each other, is no difference. */
-static enum kind take_next(struct scan *s)
+static enum hp_token_kind take_next(struct scan *s)
 {
-	enum kind kind = next(&s->r);
+	enum hp_token_kind kind = hp_tokens_next(&s->r);
 
-	s->hash = hp_mix_bytes(s->hash, s->r.bodies->text + s->r.token.at, s->r.token.n);
+	s->hash = hp_mix_bytes(s->hash, s->r.text + s->r.token.at, s->r.token.n);
 	return kind;
 }
 
@@ -249,7 +56,7 @@ static uint64_t end_hash(struct scan *s)
 /* Of all tokens but those of bodies that may be taken out. */
 static uint64_t hash_rest(const struct scan *s)
 {
-	const struct hp_bodies *bodies = s->r.bodies;
+	const struct hp_bodies *bodies = s->bodies;
 	uint64_t hash = s->hash;
 
 	for (size_t i = 0; i < bodies->n; i++) {
@@ -262,12 +69,12 @@ static uint64_t hash_rest(const struct scan *s)
 
 /* -- Items ----------------------------------------------------------------------------------------------------- */
 
-static void add_name(struct scan *s, struct token **names, size_t *n, const struct token *name)
+static void add_name(struct scan *s, struct hp_token **names, size_t *n, const struct hp_token *name)
 {
-	struct token *v = hp_array_grow(*names, *n, sizeof(*v));
+	struct hp_token *v = hp_array_grow(*names, *n, sizeof(*v));
 
 	if (!v) {
-		s->r.failed = true;
+		s->failed = true;
 		return;
 	}
 	*names = v;
@@ -290,12 +97,12 @@ static void look_at_word(struct scan *s, size_t depth)
 	                                  "target_clones", "__target_clones__", "optimize",
 	                                  "__optimize__",  "weakref",           "__weakref__",
 	                                  "simd",          "__simd__",          NULL};
-	const struct token *token = &s->r.token;
-	const char *text = s->r.bodies->text + token->at;
+	const struct hp_token *token = &s->r.token;
+	const char *text = s->r.text + token->at;
 	static const char word[] = "inline";
 
-	if (depth >= 2 && is_any(&s->r, token, odd))
-		s->r.bodies->why = "an attribute ties functions to each other";
+	if (depth >= 2 && hp_token_is_any(&s->r, token, odd))
+		s->r.why = "an attribute ties functions to each other";
 	if (token->n >= sizeof(word) - 1 && memmem(text, token->n, word, sizeof(word) - 1) &&
 	    !memmem(text, token->n, "noinline", 8))
 		s->item.is_inline = true;
@@ -303,15 +110,15 @@ static void look_at_word(struct scan *s, size_t depth)
 
 static void look_at_pragma(struct scan *s)
 {
-	const struct token *token = &s->r.token;
+	const struct hp_token *token = &s->r.token;
 	static const char *const odd[] = {"optimize", "weak", "alias"};
 
 	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
-		if (memmem(s->r.bodies->text + token->at, token->n, odd[i], strlen(odd[i])))
-			s->r.bodies->why = "a pragma ties functions to each other";
+		if (memmem(s->r.text + token->at, token->n, odd[i], strlen(odd[i])))
+			s->r.why = "a pragma ties functions to each other";
 }
 
-static bool is_keyword(const struct scan *s, const struct token *token)
+static bool is_keyword(const struct scan *s, const struct hp_token *token)
 {
 	static const char *const words[] = {"__attribute__", "__attribute",   "__declspec", "_Alignas",
 	                                    "alignas",       "typeof",        "__typeof__", "__typeof",
@@ -323,7 +130,7 @@ static bool is_keyword(const struct scan *s, const struct token *token)
 	                                    "extern",        "return",        "if",         "while",
 	                                    "for",           "switch",        "sizeof",     "_Static_assert",
 	                                    "static_assert", "__extension__", "_BitInt",    NULL};
-	return is_any(&s->r, token, words);
+	return hp_token_is_any(&s->r, token, words);
 }
 
 /* Behind the bracket that belongs to the one that was read. */
@@ -333,25 +140,26 @@ static size_t skip_group(struct scan *s, bool is_looked_at)
 
 	s->has_pragma = s->has_call = false;
 	while (depth) {
-		enum kind before = s->r.token.kind;
-		struct token word = s->r.token;
+		enum hp_token_kind before = s->r.token.kind;
+		struct hp_token word = s->r.token;
 		switch (take_next(s)) {
-		case END:
-			s->r.bodies->why = "its brackets do not match";
+		case HP_TOKEN_END:
+			s->r.why = "its brackets do not match";
 			return s->r.at;
-		case OPEN:
+		case HP_TOKEN_OPEN:
 			if (!s->has_call) /* asking is dear */
-				s->has_call = before == NAME ? !is_keyword(s, &word) : before == CLOSE;
+				s->has_call =
+					before == HP_TOKEN_NAME ? !is_keyword(s, &word) : before == HP_TOKEN_CLOSE;
 			depth++;
 			break;
-		case CLOSE:
+		case HP_TOKEN_CLOSE:
 			depth--;
 			break;
-		case NAME:
+		case HP_TOKEN_NAME:
 			if (is_looked_at)
 				look_at_word(s, depth);
 			break;
-		case PRAGMA:
+		case HP_TOKEN_PRAGMA:
 			s->has_pragma = true;
 			break;
 		default:
@@ -364,7 +172,7 @@ static size_t skip_group(struct scan *s, bool is_looked_at)
 /* One that is the same byte by byte has the same tokens: none looks over a brace, in front or behind. */
 static const struct hp_body *find_alike(const struct scan *s, size_t open)
 {
-	const struct hp_bodies *like = s->like, *bodies = s->r.bodies;
+	const struct hp_bodies *like = s->like, *bodies = s->bodies;
 	const struct hp_body *body = like && !like->why && bodies->n < like->n ? &like->v[bodies->n] : NULL;
 
 	if (!body || body->close - body->open >= bodies->size - open ||
@@ -390,17 +198,17 @@ static struct hp_body read_body(struct scan *s, size_t open)
 	body.is_leaf = alike->is_leaf;
 	body.has_pragma = alike->has_pragma;
 	s->r.at = body.close + 1;
-	s->r.token = (struct token){CLOSE, body.close, 1};
+	s->r.token = (struct hp_token){HP_TOKEN_CLOSE, body.close, 1};
 	return body;
 }
 
 static void add_body(struct scan *s, size_t open)
 {
-	struct hp_bodies *bodies = s->r.bodies;
+	struct hp_bodies *bodies = s->bodies;
 	struct hp_body *v = hp_array_grow(bodies->v, bodies->n, sizeof(*v)), body = read_body(s, open);
 
 	if (!v) {
-		s->r.failed = true;
+		s->failed = true;
 		return;
 	}
 	body.name = s->item.group.at;
@@ -416,13 +224,13 @@ static void take_brace(struct scan *s)
 {
 	struct item *item = &s->item;
 	size_t open = s->r.token.at;
-	bool is_behind_list = item->last.n && mark_of(&s->r, &item->last) == ')';
-	bool is_function = is_behind_list && !item->has_value && item->group.kind == NAME && item->group.n &&
+	bool is_behind_list = item->last.n && hp_token_mark(&s->r, &item->last) == ')';
+	bool is_function = is_behind_list && !item->has_value && item->group.kind == HP_TOKEN_NAME && item->group.n &&
 	                   !is_keyword(s, &item->group);
 	/* "int (*f(int))(int) {", and "{" behind declarations of parameters; not "struct __attribute__((packed)) {". */
-	bool is_other =
-		!item->has_value && (!item->is_begun || (is_behind_list && !is_function && item->group.kind != NAME));
-	struct token last = s->r.token;
+	bool is_other = !item->has_value &&
+	                (!item->is_begun || (is_behind_list && !is_function && item->group.kind != HP_TOKEN_NAME));
+	struct hp_token last = s->r.token;
 
 	if (is_function)
 		add_body(s, open);
@@ -440,9 +248,9 @@ static void take_group(struct scan *s)
 {
 	struct item *item = &s->item;
 
-	if (mark_of(&s->r, &s->r.token) == '(') {
+	if (hp_token_mark(&s->r, &s->r.token) == '(') {
 		item->group = item->last;
-		if (item->last.kind == NAME)
+		if (item->last.kind == HP_TOKEN_NAME)
 			add_name(s, &s->names, &s->n_names, &item->last);
 	}
 	skip_group(s, true);
@@ -455,29 +263,29 @@ static void take_token(struct scan *s)
 
 	if (!item->is_begun)
 		item->head = s->r.token.at;
-	if (s->r.token.kind == OPEN && mark_of(&s->r, &s->r.token) == '{') {
+	if (s->r.token.kind == HP_TOKEN_OPEN && hp_token_mark(&s->r, &s->r.token) == '{') {
 		take_brace(s);
 		return;
 	}
 	item->is_begun = true;
-	if (s->r.token.kind == OPEN) {
+	if (s->r.token.kind == HP_TOKEN_OPEN) {
 		take_group(s);
 		return;
 	}
-	if (s->r.token.kind == CLOSE)
-		s->r.bodies->why = "its brackets do not match";
-	if (s->r.token.kind == NAME)
+	if (s->r.token.kind == HP_TOKEN_CLOSE)
+		s->r.why = "its brackets do not match";
+	if (s->r.token.kind == HP_TOKEN_NAME)
 		look_at_word(s, 0);
-	item->has_value |= s->r.token.kind == EQUALS;
+	item->has_value |= s->r.token.kind == HP_TOKEN_EQUALS;
 	item->last = s->r.token;
 }
 
 static void scan_text(struct scan *s)
 {
-	while (take_next(s) != END && !s->r.failed) {
-		if (s->r.token.kind == PRAGMA)
+	while (take_next(s) != HP_TOKEN_END && !s->failed) {
+		if (s->r.token.kind == HP_TOKEN_PRAGMA)
 			look_at_pragma(s);
-		else if (s->r.token.kind == SEMICOLON)
+		else if (s->r.token.kind == HP_TOKEN_SEMICOLON)
 			end_item(s);
 		else
 			take_token(s);
@@ -487,7 +295,7 @@ static void scan_text(struct scan *s)
 /* Some that are defined without the word are declared with it. */
 static void fix_inlined(const struct scan *s)
 {
-	const struct hp_bodies *bodies = s->r.bodies;
+	const struct hp_bodies *bodies = s->bodies;
 
 	for (size_t i = 0; i < bodies->n; i++)
 		for (size_t k = 0; k < s->n_inlined && !bodies->v[i].is_fixed; k++)
@@ -501,16 +309,17 @@ int hp_bodies_read(char *text, size_t size, const struct hp_bodies *like, struct
 {
 	static const char marks[] = "hotpatch_marks";
 	struct hp_bodies bodies = {.text = text, .size = size};
-	struct scan s = {.r.bodies = &bodies, .hash = HP_MIX_BEGIN, .like = like};
+	struct scan s = {.r = {.text = text, .size = size}, .bodies = &bodies, .hash = HP_MIX_BEGIN, .like = like};
 
 	scan_text(&s);
 	fix_inlined(&s);
 	bodies.rest = hash_rest(&s);
+	bodies.why = s.r.why;
 	if (memmem(text, size, marks, sizeof(marks) - 1))
 		bodies.why = "it has callbacks";
 	free(s.inlined);
 	free(s.names);
-	if (s.r.failed) {
+	if (s.failed) {
 		hp_bodies_free(&bodies);
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the functions of a source");
 	}
@@ -637,23 +446,22 @@ static size_t body_at(const struct hp_bodies *bodies, size_t at, size_t *next)
 
 void hp_bodies_each_word(const struct hp_bodies *bodies, void (*each)(void *arg, const struct hp_word *word), void *arg)
 {
-	/* Only what could not be read changes the bodies, and all was read once. */
-	struct reader r = {.bodies = (struct hp_bodies *)(uintptr_t)bodies};
+	struct hp_tokens r = {.text = bodies->text, .size = bodies->size};
 	size_t at_body = 0, depth = 0;
-	enum kind kind = next(&r);
+	enum hp_token_kind kind = hp_tokens_next(&r);
 
-	while (kind != END) {
+	while (kind != HP_TOKEN_END) {
 		struct hp_word word = {bodies->text + r.token.at, r.token.n, body_at(bodies, r.token.at, &at_body),
 		                       false};
-		bool is_outside = word.body == SIZE_MAX, is_name = kind == NAME;
+		bool is_outside = word.body == SIZE_MAX, is_name = kind == HP_TOKEN_NAME;
 		bool is_body_brace = at_body < bodies->n &&
 		                     (r.token.at == bodies->v[at_body].open || r.token.at == bodies->v[at_body].close);
-		if (is_outside && !is_body_brace && mark_of(&r, &r.token) == '{')
+		if (is_outside && !is_body_brace && hp_token_mark(&r, &r.token) == '{')
 			depth++;
-		else if (is_outside && !is_body_brace && mark_of(&r, &r.token) == '}' && depth)
+		else if (is_outside && !is_body_brace && hp_token_mark(&r, &r.token) == '}' && depth)
 			depth--;
-		kind = next(&r);
-		word.is_called = mark_of(&r, &r.token) == '(' && !(is_outside && depth);
+		kind = hp_tokens_next(&r);
+		word.is_called = hp_token_mark(&r, &r.token) == '(' && !(is_outside && depth);
 		if (is_name)
 			each(arg, &word);
 	}
