@@ -100,7 +100,7 @@ struct reader {
 	const struct hp_image *image;
 	Elf_Data *symbols, *strings;
 	Elf_Data *numbers; /* .gnu.version: of each symbol of .dynsym; NULL: versions stand in the names, or nowhere */
-	struct wanted wanted;
+	const struct wanted *wanted;
 	size_t used; /* of names->strings */
 };
 
@@ -206,7 +206,7 @@ static void add_name(struct reader *reader, const GElf_Sym *sym, size_t index, c
 static bool is_interesting(const struct reader *reader, const GElf_Sym *sym, const char *name, size_t length)
 {
 	unsigned type = GELF_ST_TYPE(sym->st_info);
-	return type != STT_SECTION && length && is_wanted(&reader->wanted, name, length);
+	return type != STT_SECTION && length && is_wanted(reader->wanted, name, length);
 }
 
 /* How many, and how long: so that nothing that is pointed to moves. */
@@ -294,12 +294,13 @@ int hp_names_read(const struct hp_image *image, const char *debug_root, const ch
                   struct hp_names **ret_names, struct hp_err *err)
 {
 	struct hp_names *names = calloc(1, sizeof(*names));
-	struct reader reader = {.names = names, .image = image, .wanted = {.v = wanted, .n = n_wanted}};
+	struct wanted all = {.v = wanted, .n = n_wanted};
+	struct reader reader = {.names = names, .image = image, .wanted = &all};
 	const struct hp_section *table = hp_image_section_of_type(image, SHT_SYMTAB);
 	struct hp_image *debug = NULL;
 	int r = HOTPATCH_ENOMEM;
 
-	fill_filter(&reader.wanted);
+	fill_filter(&all);
 	if (!names)
 		return hp_err_set(err, r, "no memory for the symbols of '%s'", image->name);
 	if (!table) {

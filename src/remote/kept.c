@@ -5,6 +5,8 @@
 
 #include "elf/debugfile.h"
 
+enum { FILES_MAX = 1024 }; /* of a process that loads what was built anew again and again, all are forgotten then */
+
 static int no_memory(const struct hp_image *file, struct hp_err *err)
 {
 	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to keep the symbols of '%s'", file->name);
@@ -91,6 +93,8 @@ static struct hp_names *find(const struct hp_kept *kept, const struct hp_image *
 
 static int keep(struct hp_kept *kept, const struct hp_image *file, struct hp_names *names, struct hp_err *err)
 {
+	if (kept->n_files == FILES_MAX)
+		forget_files(kept);
 	struct hp_kept_file *files = realloc(kept->files, (kept->n_files + 1) * sizeof(*files));
 
 	if (!files)
