@@ -4,21 +4,15 @@
 #include <stddef.h>
 
 struct row {
-	const char *name;
-	uint32_t type;
+	const char *name; /* NULL: no such type is known */
 	struct hp_field field;
 };
 
-#define ROW(type, ...)                                                                                                 \
-	{                                                                                                              \
-#type, type,                                                                                           \
-		{                                                                                                      \
-			__VA_ARGS__                                                                                    \
-		}                                                                                                      \
-	}
+#define ROW(type, ...) [type] = {#type, {__VA_ARGS__}}
 
 /* before and after are of the longest form. TLSGD: 66 48 8d 3d [field] 66 66 48 e8 [call]; TLSLD: 48 8d 3d [field] and
- * the call behind it, e8 [4] or ff 15 [4]. TLSDESC_CALL stands at ff 10, two bytes. */
+ * the call behind it, e8 [4] or ff 15 [4]. TLSDESC_CALL stands at ff 10, two bytes. HP_FIELD_REACH is no less than any.
+ * By type: every relocation of an object asks several times. */
 static const struct row rows[] = {
 	ROW(R_X86_64_NONE, 0, 0, 0, false),         ROW(R_X86_64_64, 8, 0, 0, false),
 	ROW(R_X86_64_32, 4, 0, 0, false),           ROW(R_X86_64_32S, 4, 0, 0, false),
@@ -41,10 +35,7 @@ static const struct row rows[] = {
 
 static const struct row *find_row(uint32_t type)
 {
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (rows[i].type == type)
-			return &rows[i];
-	return NULL;
+	return type < sizeof(rows) / sizeof(rows[0]) && rows[type].name ? &rows[type] : NULL;
 }
 
 bool hp_field_of(uint32_t type, struct hp_field *ret_field)

@@ -17,6 +17,9 @@ struct hp_field {
 	bool is_relative;      /* to the address of the field */
 };
 
+/* No byte of a field, or around it, is further from where the relocation stands. */
+#define HP_FIELD_REACH 16
+
 /* False for a type that is not known. */
 bool hp_field_of(uint32_t type, struct hp_field *ret_field);
 

@@ -69,11 +69,33 @@ static int check_ident(const struct hp_image *image, struct hp_err *err)
 	return 0;
 }
 
-static int read_header(struct hp_image *image, struct hp_err *err)
+static int read_bytes(struct hp_image *image, struct hp_err *err)
+{
+	size_t size = (size_t)image->identity.size, got = 0;
+	ssize_t n = 1;
+
+	image->bytes = malloc(size + 1);
+	if (!image->bytes)
+		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to read '%s'", image->name);
+	while (got < size && (n = pread(image->fd, image->bytes + got, size - got, (off_t)got)) > 0)
+		got += (size_t)n;
+	if (n < 0)
+		return hp_err_system(err, HOTPATCH_ENOFILE, errno, "cannot read '%s'", image->path);
+	if (got < size)
+		return refuse(image, err, "is cut short: it became smaller while it was being read");
+	image->elf = elf_memory((char *)image->bytes, size);
+	return 0;
+}
+
+static int read_header(struct hp_image *image, bool is_whole, struct hp_err *err)
 {
 	if (elf_version(EV_CURRENT) == EV_NONE)
 		return hp_err_set(err, HOTPATCH_ENOTELF, "libelf is too old");
-	image->elf = elf_begin(image->fd, ELF_C_READ, NULL);
+	int r = is_whole ? read_bytes(image, err) : 0;
+	if (r < 0)
+		return r;
+	if (!is_whole)
+		image->elf = elf_begin(image->fd, ELF_C_READ, NULL);
 	if (!image->elf || elf_kind(image->elf) != ELF_K_ELF || !gelf_getehdr(image->elf, &image->header))
 		return hp_err_set(err, HOTPATCH_ENOTELF, "'%s' is a damaged ELF file: %s", image->name, elf_errmsg(-1));
 	if (image->header.e_machine != __ehdr_start.e_machine)
@@ -160,7 +182,8 @@ static void read_build_id(struct hp_image *image)
 	}
 }
 
-int hp_image_open(const char *path, const char *name, struct hp_image **ret_image, struct hp_err *err)
+static int open_image(const char *path, const char *name, bool is_whole, struct hp_image **ret_image,
+                      struct hp_err *err)
 {
 	int r = HOTPATCH_ENOMEM;
 	struct hp_image *image = calloc(1, sizeof(*image));
@@ -174,7 +197,8 @@ int hp_image_open(const char *path, const char *name, struct hp_image **ret_imag
 		hp_err_set(err, r, "no memory to read '%s'", name);
 		goto out;
 	}
-	if ((r = open_file(image, err)) < 0 || (r = check_ident(image, err)) < 0 || (r = read_header(image, err)) < 0)
+	if ((r = open_file(image, err)) < 0 || (r = check_ident(image, err)) < 0 ||
+	    (r = read_header(image, is_whole, err)) < 0)
 		goto out;
 	if ((r = check_tables(image, err)) < 0 || (r = read_sections(image, err)) < 0)
 		goto out;
@@ -186,6 +210,16 @@ out:
 	return r;
 }
 
+int hp_image_open(const char *path, const char *name, struct hp_image **ret_image, struct hp_err *err)
+{
+	return open_image(path, name, false, ret_image, err);
+}
+
+int hp_image_open_whole(const char *path, const char *name, struct hp_image **ret_image, struct hp_err *err)
+{
+	return open_image(path, name, true, ret_image, err);
+}
+
 void hp_image_close(struct hp_image *image)
 {
 	if (!image)
@@ -195,6 +229,7 @@ void hp_image_close(struct hp_image *image)
 	if (image->fd >= 0)
 		close(image->fd);
 	hp_debug_strings_free(&image->debug_strings);
+	free(image->bytes);
 	free(image->sections);
 	free(image->path);
 	free(image->name);

@@ -41,6 +41,7 @@ struct hp_image {
 	char *path, *name; /* to open; to say in sentences */
 	struct hp_identity identity;
 	int fd;
+	uint8_t *bytes; /* of hp_image_open_whole; NULL */
 	Elf *elf;
 	GElf_Ehdr header;
 	struct hp_section *sections;
@@ -52,6 +53,11 @@ struct hp_image {
 
 /* HOTPATCH_ENOFILE where it cannot be read, HOTPATCH_ENOTELF where it is not ELF of this machine, or damaged. */
 int hp_image_open(const char *path, const char *name, struct hp_image **ret_image, struct hp_err *err) HP_MUST_CHECK;
+
+/* The same, read at once, for who wants all of it: an object has a section for each function, and libelf reads section
+ * by section. */
+int hp_image_open_whole(const char *path, const char *name, struct hp_image **ret_image,
+                        struct hp_err *err) HP_MUST_CHECK;
 
 /* NULL is fine. */
 void hp_image_close(struct hp_image *image);

@@ -7,10 +7,41 @@
 
 /* -- What is wanted -------------------------------------------------------------------------------------------- */
 
+enum { FILTER_BITS = 1 << 16 };
+
+/* Of the many names that nobody wants nearly all are told by their hash: no bit is set for it. */
 struct wanted {
 	const char *const *v; /* sorted */
 	size_t n;
+	uint64_t filter[FILTER_BITS / 64];
 };
+
+#define NO_LETTERS 0x811c9dc5U
+
+static uint32_t add_letter(uint32_t hash, char letter)
+{
+	return (hash ^ (unsigned char)letter) * 0x01000193U;
+}
+
+static uint32_t bit_of(uint32_t hash)
+{
+	return (hash ^ hash >> 16) % FILTER_BITS;
+}
+
+static void fill_filter(struct wanted *wanted)
+{
+	for (size_t i = 0; i < wanted->n; i++) {
+		uint32_t hash = NO_LETTERS;
+		for (const char *letter = wanted->v[i]; *letter; letter++)
+			hash = add_letter(hash, *letter);
+		wanted->filter[bit_of(hash) / 64] |= UINT64_C(1) << bit_of(hash) % 64;
+	}
+}
+
+static bool may_be_listed(const struct wanted *wanted, uint32_t hash)
+{
+	return wanted->filter[bit_of(hash) / 64] >> bit_of(hash) % 64 & 1;
+}
 
 /* name[0..length) against a string that ends in NUL. */
 static int compare_part(const char *name, size_t length, const char *with)
@@ -39,12 +70,14 @@ static bool is_listed(const struct wanted *wanted, const char *name, size_t leng
 /* Itself, or what a piece is a piece of: for "serve.isra.0.cold" that is "serve.isra.0", and "serve". */
 static bool is_wanted(const struct wanted *wanted, const char *name, size_t length)
 {
-	if (is_listed(wanted, name, length))
-		return true;
-	for (size_t i = length; i-- > 1;)
-		if (name[i] == '.' && is_listed(wanted, name, i))
+	uint32_t hash = NO_LETTERS;
+
+	for (size_t i = 0; i < length; i++) {
+		if (name[i] == '.' && i && may_be_listed(wanted, hash) && is_listed(wanted, name, i))
 			return true;
-	return false;
+		hash = add_letter(hash, name[i]);
+	}
+	return may_be_listed(wanted, hash) && is_listed(wanted, name, length);
 }
 
 bool hp_names_is_piece(const char *name, const char *of)
@@ -67,7 +100,7 @@ struct reader {
 	const struct hp_image *image;
 	Elf_Data *symbols, *strings;
 	Elf_Data *numbers; /* .gnu.version: of each symbol of .dynsym; NULL: versions stand in the names, or nowhere */
-	struct wanted wanted;
+	const struct wanted *wanted;
 	size_t used; /* of names->strings */
 };
 
@@ -173,7 +206,7 @@ static void add_name(struct reader *reader, const GElf_Sym *sym, size_t index, c
 static bool is_interesting(const struct reader *reader, const GElf_Sym *sym, const char *name, size_t length)
 {
 	unsigned type = GELF_ST_TYPE(sym->st_info);
-	return type != STT_SECTION && length && is_wanted(&reader->wanted, name, length);
+	return type != STT_SECTION && length && is_wanted(reader->wanted, name, length);
 }
 
 /* How many, and how long: so that nothing that is pointed to moves. */
@@ -261,11 +294,13 @@ int hp_names_read(const struct hp_image *image, const char *debug_root, const ch
                   struct hp_names **ret_names, struct hp_err *err)
 {
 	struct hp_names *names = calloc(1, sizeof(*names));
-	struct reader reader = {.names = names, .image = image, .wanted = {wanted, n_wanted}};
+	struct wanted all = {.v = wanted, .n = n_wanted};
+	struct reader reader = {.names = names, .image = image, .wanted = &all};
 	const struct hp_section *table = hp_image_section_of_type(image, SHT_SYMTAB);
 	struct hp_image *debug = NULL;
 	int r = HOTPATCH_ENOMEM;
 
+	fill_filter(&all);
 	if (!names)
 		return hp_err_set(err, r, "no memory for the symbols of '%s'", image->name);
 	if (!table) {
@@ -288,9 +323,15 @@ out:
 	return r;
 }
 
+struct hp_names *hp_names_share(struct hp_names *names)
+{
+	names->n_more++;
+	return names;
+}
+
 void hp_names_free(struct hp_names *names)
 {
-	if (!names)
+	if (!names || (names->n_more && names->n_more--))
 		return;
 	free(names->v);
 	free(names->strings);

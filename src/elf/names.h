@@ -30,11 +30,15 @@ struct hp_names {
 	bool binds_itself; /* linked with -Bsymbolic: its own definitions win */
 	uint32_t n_groups; /* groups are numbered from 1 to this */
 	char *strings;
+	unsigned n_more; /* who has them beside the one that read them */
 };
 
 /* wanted: sorted by strcmp. */
 int hp_names_read(const struct hp_image *image, const char *debug_root, const char *const *wanted, size_t n_wanted,
                   struct hp_names **ret_names, struct hp_err *err) HP_MUST_CHECK;
+
+/* Somebody else has them too, and frees them. */
+struct hp_names *hp_names_share(struct hp_names *names);
 
 /* NULL is fine. */
 void hp_names_free(struct hp_names *names);

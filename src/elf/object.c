@@ -282,7 +282,7 @@ int hp_object_read(const char *path, struct hp_object **ret_object, struct hp_er
 
 	if (!object)
 		return hp_err_set(err, r, "no memory to read '%s'", path);
-	if ((r = hp_image_open(path, path, &image, err)) < 0)
+	if ((r = hp_image_open_whole(path, path, &image, err)) < 0)
 		goto out;
 	struct parse p = {.image = image, .object = object, .err = err};
 	if ((r = read_image(&p)) < 0)
@@ -293,6 +293,20 @@ out:
 	hp_image_close(image);
 	hp_object_free(object);
 	return r;
+}
+
+size_t hp_object_reloc_at(const struct hp_object_section *section, uint64_t offset)
+{
+	size_t first = 0, end = section->n_relocs;
+
+	while (first < end) {
+		size_t middle = first + (end - first) / 2;
+		if (section->relocs[middle].offset < offset)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return first;
 }
 
 struct hp_object *hp_object_share(struct hp_object *object)

@@ -64,6 +64,9 @@ int hp_object_read(const char *path, struct hp_object **ret_object, struct hp_er
 /* Somebody else has it too, and frees it. */
 struct hp_object *hp_object_share(struct hp_object *object);
 
+/* The first relocation of the section at that offset or behind it, as an index; n_relocs where there is none. */
+size_t hp_object_reloc_at(const struct hp_object_section *section, uint64_t offset);
+
 /* NULL is fine. */
 void hp_object_free(struct hp_object *object);
 

@@ -65,10 +65,13 @@ int hp_old_code_find(const struct hp_object *object, const char *function, struc
 		                  object->name, function);
 	const struct hp_object_section *section = &object->sections[symbol->section];
 	struct hp_old_code code = {section->bytes + symbol->value, symbol->size, {0}, NULL, 0};
-	code.masks = calloc(section->n_relocs + 1, sizeof(*code.masks));
+	uint64_t low = symbol->value, high = low + symbol->size;
+	size_t first = hp_object_reloc_at(section, low > HP_FIELD_REACH ? low - HP_FIELD_REACH : 0);
+	size_t end = hp_object_reloc_at(section, high + HP_FIELD_REACH);
+	code.masks = calloc(end - first + 1, sizeof(*code.masks));
 	if (!code.masks)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the old code of '%s'", function);
-	for (size_t i = 0; i < section->n_relocs; i++)
+	for (size_t i = first; i < end; i++)
 		if (mask_of(&section->relocs[i], symbol, &mask))
 			add_mask(&code, mask);
 	hp_code_hash(code.bytes, code.size, code.masks, code.n_masks, code.hash);

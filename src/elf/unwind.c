@@ -34,10 +34,10 @@ static int read_record(const struct hp_object_section *section, uint64_t offset,
  * number, and the personality routine is the CIE's. */
 static void find_relocations(const struct hp_object_section *section, struct hp_fde_record *fde)
 {
-	for (size_t i = 0; i < section->n_relocs; i++) {
+	size_t end = hp_object_reloc_at(section, fde->offset + fde->size);
+
+	for (size_t i = hp_object_reloc_at(section, fde->offset); i < end; i++) {
 		const struct hp_object_relocation *reloc = &section->relocs[i];
-		if (reloc->offset < fde->offset || reloc->offset >= fde->offset + fde->size)
-			continue;
 		if (reloc->offset == fde->offset + 8)
 			fde->begin = reloc;
 		else if (!fde->lsda)

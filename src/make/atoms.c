@@ -419,9 +419,9 @@ static int note_fde(void *arg, const struct hp_fde_record *fde, struct hp_err *e
 	atom->fde = fde->offset + 1;
 	if (fde->lsda)
 		r = note_outside(atoms, atom, fde->lsda, err);
-	for (size_t i = 0; i < section->n_relocs && r == 0; i++) /* the personality routine */
-		if (section->relocs[i].offset >= fde->cie && section->relocs[i].offset - fde->cie < fde->cie_size)
-			r = note_outside(atoms, atom, &section->relocs[i], err);
+	size_t end = hp_object_reloc_at(section, fde->cie + fde->cie_size);
+	for (size_t i = hp_object_reloc_at(section, fde->cie); i < end && r == 0; i++) /* the personality routine */
+		r = note_outside(atoms, atom, &section->relocs[i], err);
 	return r;
 }
 
@@ -560,6 +560,20 @@ const uint8_t *hp_atom_bytes(const struct hp_atoms *atoms, const struct hp_atom 
 	const uint8_t *bytes =
 		atom->section < atoms->object->n_sections ? atoms->object->sections[atom->section].bytes : NULL;
 	return bytes ? bytes + atom->offset : NULL;
+}
+
+uint32_t hp_atoms_first_in(const struct hp_atoms *atoms, uint32_t section)
+{
+	size_t low = 0, high = atoms->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (atoms->items[middle].section < section)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return (uint32_t)low;
 }
 
 size_t hp_atoms_functions_in(const struct hp_atoms *atoms, uint32_t section)

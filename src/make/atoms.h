@@ -85,6 +85,9 @@ bool hp_atom_is_named(const struct hp_atom *atom);
 /* The bytes of the atom; NULL where they are all zero. */
 const uint8_t *hp_atom_bytes(const struct hp_atoms *atoms, const struct hp_atom *atom);
 
+/* The first atom of that section or one behind it, as an index; count where there is none. */
+uint32_t hp_atoms_first_in(const struct hp_atoms *atoms, uint32_t section);
+
 /* How many functions (not counting other names of one) the section has. */
 size_t hp_atoms_functions_in(const struct hp_atoms *atoms, uint32_t section);
 

@@ -16,6 +16,8 @@ struct frames {
 	size_t unit;
 	uint8_t *bytes;
 	size_t size, room;
+	uint64_t *packed; /* sorted: the entries of what is packed of the unit, as atoms have them */
+	size_t n_packed;
 	uint64_t last_cie, last_at; /* the CIE copied last, and where to; UINT64_MAX: none */
 	struct hp_patch_reloc *relocs;
 	size_t n_relocs;
@@ -49,10 +51,11 @@ static int frame_symbol(struct frames *f, const struct hp_object_relocation *fro
 		return reloc->symbol ? 0 : hp_packing_no_memory(f->p);
 	}
 	int64_t offset = (int64_t)(symbol->value + (uint64_t)from->addend);
-	for (uint32_t i = 0; i < atoms->count; i++) {
+	for (uint32_t i = hp_atoms_first_in(atoms, symbol->section);
+	     i < atoms->count && atoms->items[i].section == symbol->section; i++) {
 		const struct hp_atom *atom = &atoms->items[i];
-		if (!f->p->places[f->unit][i].symbol || atom->section != symbol->section ||
-		    offset < (int64_t)atom->offset || (uint64_t)offset >= atom->offset + atom->size)
+		if (!f->p->places[f->unit][i].symbol || offset < (int64_t)atom->offset ||
+		    (uint64_t)offset >= atom->offset + atom->size)
 			continue;
 		reloc->symbol = f->p->places[f->unit][i].symbol;
 		reloc->addend = offset - (int64_t)atom->offset;
@@ -69,10 +72,9 @@ static int copy_record(struct frames *f, uint64_t offset, uint64_t size)
 	size_t at = f->size;
 	int r = append_frames(f, section->bytes + offset, size) ? 0 : hp_packing_no_memory(f->p);
 
-	for (size_t i = 0; i < section->n_relocs && r == 0; i++) {
+	size_t end = hp_object_reloc_at(section, offset + size);
+	for (size_t i = hp_object_reloc_at(section, offset); i < end && r == 0; i++) {
 		const struct hp_object_relocation *from = &section->relocs[i];
-		if (from->offset < offset || from->offset - offset >= size)
-			continue;
 		struct hp_patch_reloc *relocs = hp_array_grow(f->relocs, f->n_relocs, sizeof(*relocs));
 		if (!relocs)
 			return hp_packing_no_memory(f->p);
@@ -84,14 +86,32 @@ static int copy_record(struct frames *f, uint64_t offset, uint64_t size)
 	return r;
 }
 
-static bool is_packed_fde(const struct frames *f, const struct hp_fde_record *fde)
+static int compare_numbers(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+	return *x < *y ? -1 : *x > *y;
+}
+
+static int find_packed(struct frames *f)
 {
 	const struct hp_atoms *atoms = hp_packing_atoms(f->p, f->unit);
 
+	free(f->packed);
+	f->n_packed = 0;
+	f->packed = calloc(atoms->count + 1, sizeof(*f->packed));
+	if (!f->packed)
+		return hp_packing_no_memory(f->p);
 	for (uint32_t i = 0; i < atoms->count; i++)
-		if (f->p->units[f->unit].packed[i] && atoms->items[i].fde == fde->offset + 1)
-			return true;
-	return false;
+		if (f->p->units[f->unit].packed[i] && atoms->items[i].fde)
+			f->packed[f->n_packed++] = atoms->items[i].fde;
+	qsort(f->packed, f->n_packed, sizeof(*f->packed), compare_numbers);
+	return 0;
+}
+
+static bool is_packed_fde(const struct frames *f, const struct hp_fde_record *fde)
+{
+	uint64_t key = fde->offset + 1;
+	return bsearch(&key, f->packed, f->n_packed, sizeof(*f->packed), compare_numbers);
 }
 
 static int copy_fde(void *arg, const struct hp_fde_record *fde, struct hp_err *err)
@@ -125,7 +145,8 @@ int hp_packing_frames(struct hp_packing *p)
 	for (; f.unit < p->n_units && r == 0; f.unit++) {
 		const struct hp_atoms *atoms = hp_packing_atoms(p, f.unit);
 		f.last_cie = UINT64_MAX;
-		if (atoms->eh_frame)
+		r = find_packed(&f);
+		if (r == 0 && atoms->eh_frame)
 			r = hp_unwind_each(atoms->object, atoms->eh_frame, copy_fde, &f, p->err);
 	}
 	if (r == 0 && f.size && !append_frames(&f, (const uint8_t[4]){0}, 4))
@@ -138,6 +159,7 @@ int hp_packing_frames(struct hp_packing *p)
 	}
 	free(f.bytes);
 	free(f.relocs);
+	free(f.packed);
 	return r;
 }
 
@@ -210,10 +232,9 @@ int hp_packing_debug_place(struct hp_packing *p)
 }
 
 /* The end of a function belongs to it here: ranges name it. */
-static bool covers(const struct hp_atom *atom, uint32_t section, int64_t offset)
+static bool covers(const struct hp_atom *atom, int64_t offset)
 {
-	return atom->section == section && offset >= (int64_t)atom->offset &&
-	       (uint64_t)offset <= atom->offset + atom->size;
+	return offset >= (int64_t)atom->offset && (uint64_t)offset <= atom->offset + atom->size;
 }
 
 /* The packed copy, or what is live where the patch refers to it anyway; false: neither. */
@@ -222,9 +243,10 @@ static bool find_place(const struct hp_packing *p, size_t unit, uint32_t section
 {
 	const struct hp_atoms *atoms = hp_packing_atoms(p, unit);
 
-	for (uint32_t i = 0; i < atoms->count; i++) {
+	for (uint32_t i = hp_atoms_first_in(atoms, section); i < atoms->count && atoms->items[i].section == section;
+	     i++) {
 		const struct hp_packed_place *place = &p->places[unit][i];
-		if (!covers(&atoms->items[i], section, offset) || (!place->symbol && !place->binding))
+		if (!covers(&atoms->items[i], offset) || (!place->symbol && !place->binding))
 			continue;
 		reloc->symbol = place->symbol ? place->symbol : place->binding;
 		reloc->addend = offset - (int64_t)atoms->items[i].offset;

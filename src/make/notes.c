@@ -45,30 +45,30 @@ static void write_unit(const struct hp_packing *p, const struct hp_make_unit *un
 	}
 }
 
-static int write_change(const struct hp_packing *p, size_t unit, uint32_t index, uint32_t old_section)
+static const struct hp_atom *old_of(const struct hp_packing *p, size_t unit, uint32_t index)
 {
-	const struct hp_make_unit *u = &p->units[unit];
-	const struct hp_atom *old = &u->diff->old_atoms->items[u->diff->old_of[index]];
-	struct hp_old_code code;
-	int r = hp_old_code_find(old_object(u), old->name, &code, p->err);
+	const struct hp_diff *diff = p->units[unit].diff;
+	return &diff->old_atoms->items[diff->old_of[index]];
+}
 
-	if (r < 0)
-		return r;
+static void note_change(const struct hp_packing *p, size_t unit, uint32_t index, const struct hp_old_code *code,
+                        uint32_t old_section)
+{
+	const struct hp_atom *old = old_of(p, unit, index);
+
 	hp_patchwriter_note(p->writer, HP_NOTE_CHANGE);
 	hp_patchwriter_number(p->writer, p->places[unit][index].symbol, 4);
 	hp_patchwriter_number(p->writer, old->is_global ? HP_NO_UNIT : (uint32_t)unit, 4);
 	hp_patchwriter_string(p->writer, old->name);
 	hp_patchwriter_string(p->writer, "");
-	hp_patchwriter_number(p->writer, code.size, 8);
-	hp_patchwriter_bytes(p->writer, code.hash, HP_HASH_SIZE);
-	hp_patchwriter_number(p->writer, code.n_masks, 4);
-	for (size_t i = 0; i < code.n_masks; i++) {
-		hp_patchwriter_number(p->writer, code.masks[i].offset, 4);
-		hp_patchwriter_number(p->writer, code.masks[i].length, 4);
+	hp_patchwriter_number(p->writer, code->size, 8);
+	hp_patchwriter_bytes(p->writer, code->hash, HP_HASH_SIZE);
+	hp_patchwriter_number(p->writer, code->n_masks, 4);
+	for (size_t i = 0; i < code->n_masks; i++) {
+		hp_patchwriter_number(p->writer, code->masks[i].offset, 4);
+		hp_patchwriter_number(p->writer, code->masks[i].length, 4);
 	}
 	hp_patchwriter_number(p->writer, old_section, 4);
-	free(code.masks);
-	return 0;
 }
 
 static bool is_change(const struct hp_packing *p, size_t unit, uint32_t index)
@@ -98,20 +98,26 @@ static void write_references(const struct hp_packing *p, size_t unit, const stru
 }
 
 /* The old code as the program has it, to be shown. */
-static int write_old_code(const struct hp_packing *p, size_t unit, uint32_t index, uint32_t *ret_section)
+static uint32_t keep_old_code(const struct hp_packing *p, size_t unit, uint32_t index, const struct hp_old_code *code)
 {
-	const struct hp_make_unit *u = &p->units[unit];
-	const struct hp_atom *old = &u->diff->old_atoms->items[u->diff->old_of[index]];
-	struct hp_old_code code;
+	const struct hp_atom *old = old_of(p, unit, index);
 	char name[300];
-	int r = hp_old_code_find(old_object(u), old->name, &code, p->err);
+
+	snprintf(name, sizeof(name), ".hotpatch.old.%.250s", old->name);
+	uint32_t section = hp_patchwriter_section(p->writer, name, SHT_PROGBITS, 0, 1, code->bytes, code->size);
+	if (code->size == old->size)
+		write_references(p, unit, old, section);
+	return section;
+}
+
+static int write_change(const struct hp_packing *p, size_t unit, uint32_t index)
+{
+	struct hp_old_code code;
+	int r = hp_old_code_find(old_object(&p->units[unit]), old_of(p, unit, index)->name, &code, p->err);
 
 	if (r < 0)
 		return r;
-	snprintf(name, sizeof(name), ".hotpatch.old.%.250s", old->name);
-	*ret_section = hp_patchwriter_section(p->writer, name, SHT_PROGBITS, 0, 1, code.bytes, code.size);
-	if (code.size == old->size)
-		write_references(p, unit, old, *ret_section);
+	note_change(p, unit, index, &code, keep_old_code(p, unit, index, &code));
 	free(code.masks);
 	return 0;
 }
@@ -121,14 +127,9 @@ static int write_changes(const struct hp_packing *p)
 	int r = 0;
 
 	for (size_t unit = 0; unit < p->n_units; unit++)
-		for (uint32_t i = 0; i < hp_packing_atoms(p, unit)->count && r == 0; i++) {
-			uint32_t old_section = 0;
-			if (!is_change(p, unit, i))
-				continue;
-			r = write_old_code(p, unit, i, &old_section);
-			if (r == 0)
-				r = write_change(p, unit, i, old_section);
-		}
+		for (uint32_t i = 0; i < hp_packing_atoms(p, unit)->count && r == 0; i++)
+			if (is_change(p, unit, i))
+				r = write_change(p, unit, i);
 	return r;
 }
 

@@ -4,47 +4,48 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 
-/* The mapping an image begins with, from /proc/PID/maps (proc_pid_maps(5)). */
+/* The mapping an image begins with, from /proc/PID/maps (proc_pid_maps(5)); looked for where it is needed first, since
+ * the kernel writes all of them. */
 struct mapping {
 	unsigned long low, high, inode;
-	dev_t device;
+	bool is_looked_for, is_found;
 };
 
-static bool find_mapping(pid_t pid, uint64_t address, struct mapping *ret)
+static void find_mapping(pid_t pid, uint64_t address, struct mapping *mapping)
 {
 	char path[64], line[PATH_MAX + 128];
-	bool found = false;
 
+	mapping->is_looked_for = true;
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
 	FILE *maps = fopen(path, "re");
-	if (!maps)
-		return false;
-	while (!found && fgets(line, sizeof(line), maps)) {
-		struct mapping m;
-		unsigned major, minor;
-		if (sscanf(line, "%lx-%lx %*s %*x %x:%x %lu", &m.low, &m.high, &major, &minor, &m.inode) != 5)
-			continue;
-		m.device = makedev(major, minor);
-		found = address >= m.low && address < m.high;
-		if (found)
-			*ret = m;
+	while (maps && !mapping->is_found && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx %*s %*x %*x:%*x %lu", &mapping->low, &mapping->high, &mapping->inode) == 3)
+			mapping->is_found = address >= mapping->low && address < mapping->high;
 	}
-	fclose(maps);
-	return found;
+	if (maps)
+		fclose(maps);
 }
 
-static bool is_of_image(const struct hp_image *file, const struct hp_remote_image *image, const struct mapping *mapping)
+static const struct mapping *mapping_of(pid_t pid, const struct hp_remote_image *image, struct mapping *mapping)
+{
+	if (!mapping->is_looked_for)
+		find_mapping(pid, image->low, mapping);
+	return mapping->is_found ? mapping : NULL;
+}
+
+static bool is_of_image(pid_t pid, const struct hp_image *file, const struct hp_remote_image *image,
+                        struct mapping *mapping)
 {
 	if (image->build_id_size)
 		return file->build_id_size == image->build_id_size &&
 		       memcmp(file->build_id, image->build_id, file->build_id_size) == 0;
-	return mapping->inode && file->identity.inode == mapping->inode;
+	const struct mapping *found = mapping_of(pid, image, mapping);
+	return found && found->inode && file->identity.inode == found->inode;
 }
 
 /* *ret_file stays NULL, and err says why, where path is not the file. */
-static int try_path(const char *path, const struct hp_remote_image *image, const struct mapping *mapping,
+static int try_path(pid_t pid, const char *path, const struct hp_remote_image *image, struct mapping *mapping,
                     struct hp_image **ret_file, struct hp_err *err)
 {
 	struct hp_image *file = NULL;
@@ -52,7 +53,7 @@ static int try_path(const char *path, const struct hp_remote_image *image, const
 
 	if (r < 0)
 		return r;
-	if (!is_of_image(file, image, mapping)) {
+	if (!is_of_image(pid, file, image, mapping)) {
 		hp_image_close(file);
 		return hp_err_set(err, HOTPATCH_ENOFILE, "'%s' is not the file any more that '%s' was loaded from",
 		                  path, image->name);
@@ -68,9 +69,10 @@ int hp_file_open(pid_t pid, const struct hp_remote_image *image, struct hp_image
 	struct hp_err first = {0}, other;
 	int r = HOTPATCH_ENOFILE;
 
-	bool is_mapped = find_mapping(pid, image->low, &mapping);
 	for (int way = 0; way < 4; way++) {
-		if (way == 0 ? !image->is_program : way == 3 ? !is_mapped : image->path[0] != '/')
+		if (way == 0   ? !image->is_program
+		    : way == 3 ? !mapping_of(pid, image, &mapping)
+		               : image->path[0] != '/')
 			continue;
 		if (way == 0)
 			snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
@@ -80,7 +82,7 @@ int hp_file_open(pid_t pid, const struct hp_remote_image *image, struct hp_image
 			snprintf(path, sizeof(path), "/proc/%d/root%s", (int)pid, image->path);
 		else
 			snprintf(path, sizeof(path), "%s", image->path);
-		r = try_path(path, image, &mapping, ret_file, first.code ? &other : &first);
+		r = try_path(pid, path, image, &mapping, ret_file, first.code ? &other : &first);
 		if (r == 0 || r == HOTPATCH_ENOMEM)
 			break;
 	}

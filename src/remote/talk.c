@@ -439,6 +439,7 @@ void hp_remote_close(struct hp_remote *remote)
 	if (remote->fd >= 0)
 		close(remote->fd);
 	hp_wire_free(&remote->out);
+	hp_kept_free(&remote->kept);
 	free(remote->in);
 	free(remote);
 }

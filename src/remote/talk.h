@@ -12,6 +12,7 @@
 
 #include "base/wire.h"
 #include "remote/client.h"
+#include "remote/kept.h"
 
 struct hp_remote {
 	pid_t pid;
@@ -25,6 +26,7 @@ struct hp_remote {
 	struct hp_wire out;    /* the request */
 	uint8_t *in;           /* the answer's body */
 	struct hp_cursor body; /* behind its code */
+	struct hp_kept kept;
 };
 
 /* A connection. HOTPATCH_EGONE: there is no such process. HOTPATCH_ENOFILE: it has no agent. ESYSTEM: it

@@ -27,8 +27,10 @@ struct hp_unit {
 	size_t n_codes;
 };
 
+/* By begin. Those that have a value stand between the first whose most is above it and the last whose begin is not. */
 struct unit_range {
 	uint64_t begin, end;
+	uint64_t most; /* the highest end up to here */
 	size_t unit;
 };
 
@@ -68,10 +70,42 @@ static int add_ranges(struct hp_debuginfo *info, struct hp_unit *unit, struct hp
 		if (!ranges)
 			return no_memory(info, err);
 		info->ranges = ranges;
-		ranges[info->n_ranges++] = (struct unit_range){begin, end, (size_t)(unit - info->units)};
+		ranges[info->n_ranges++] = (struct unit_range){begin, end, end, (size_t)(unit - info->units)};
 		unit->has_ranges = true;
 	}
 	return 0;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct unit_range *x = a, *y = b;
+
+	if (x->begin != y->begin)
+		return x->begin < y->begin ? -1 : 1;
+	return x->unit < y->unit ? -1 : x->unit > y->unit;
+}
+
+static void sort_ranges(struct hp_debuginfo *info)
+{
+	if (info->n_ranges)
+		qsort(info->ranges, info->n_ranges, sizeof(*info->ranges), compare_ranges);
+	for (size_t i = 1; i < info->n_ranges; i++)
+		if (info->ranges[i - 1].most > info->ranges[i].most)
+			info->ranges[i].most = info->ranges[i - 1].most;
+}
+
+static size_t first_range(const struct hp_debuginfo *info, uint64_t value)
+{
+	size_t low = 0, high = info->n_ranges;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (info->ranges[middle].most > value)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
 }
 
 static int read_units(struct hp_debuginfo *info, struct hp_err *err)
@@ -90,6 +124,7 @@ static int read_units(struct hp_debuginfo *info, struct hp_err *err)
 		if ((r = add_ranges(info, unit, err)) < 0)
 			return r;
 	}
+	sort_ranges(info);
 	return r < 0 ? damaged(info, err) : 0;
 }
 
@@ -281,13 +316,19 @@ static void look_in_unit(const struct hp_unit *unit, uint64_t value, const char 
 			*found = unit->codes[low].die;
 }
 
-static bool is_assembler(const Dwarf_Die *die)
+/* One unit is asked for many functions in turn. */
+static bool is_assembler(struct hp_debuginfo *info, const Dwarf_Die *die)
 {
 	Dwarf_Die unit;
 	uint64_t language;
 
-	return dwarf_cu_die(die->cu, &unit, NULL, NULL, NULL, NULL, NULL, NULL) &&
-	       hp_die_number(&unit, DW_AT_language, &language) && language == DW_LANG_Mips_Assembler;
+	if (info->asked != die->cu) {
+		info->asked = die->cu;
+		info->is_assembler = dwarf_cu_die(die->cu, &unit, NULL, NULL, NULL, NULL, NULL, NULL) &&
+		                     hp_die_number(&unit, DW_AT_language, &language) &&
+		                     language == DW_LANG_Mips_Assembler;
+	}
+	return info->is_assembler;
 }
 
 /* Looks in the units whose ranges have value, then in those that do not say where they are. */
@@ -296,9 +337,9 @@ static int look_in_units(struct hp_debuginfo *info, uint64_t value, const char *
 {
 	int r = 0;
 
-	for (size_t i = 0; i < info->n_ranges && r == 0; i++) {
+	for (size_t i = first_range(info, value); i < info->n_ranges && info->ranges[i].begin <= value && r == 0; i++) {
 		const struct unit_range *range = &info->ranges[i];
-		if (value < range->begin || value >= range->end)
+		if (value >= range->end)
 			continue;
 		if ((r = read_codes(info, &info->units[range->unit], err)) == 0)
 			look_in_unit(&info->units[range->unit], value, name, found);
@@ -361,7 +402,7 @@ int hp_debuginfo_function(struct hp_debuginfo *info, uint64_t value, const char 
 		r = look_by_name(info, name, is_static, &found, err);
 	if (r < 0)
 		return r;
-	if (found.addr && is_assembler(&found))
+	if (found.addr && is_assembler(info, &found))
 		return hp_err_set(err, HOTPATCH_ENOTYPE, "'%s' in '%s' is written in assembler and has no type", name,
 		                  info->name);
 	if (!found.addr)

@@ -25,6 +25,8 @@ struct hp_debuginfo {
 	struct hp_tag *tags; /* by name; made when first needed */
 	size_t n_tags;
 	bool has_tags;
+	const Dwarf_CU *asked; /* whether this unit is, was found out last */
+	bool is_assembler;
 };
 
 /* HOTPATCH_ENOTYPE where neither path nor its debug file under debug_root has DWARF; HOTPATCH_ENOFILE where path is

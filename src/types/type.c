@@ -21,12 +21,13 @@ static unsigned qualifier_of(int tag)
 	}
 }
 
-/* -fdebug-types-section leaves in a unit an entry without even a name that refers to the type's own unit. */
-static void follow_signature(Dwarf_Die *die)
+/* -fdebug-types-section leaves in a unit an entry without even a name that refers to the type's own unit; base types
+ * and pointers, which most are, have none. */
+static void follow_signature(int tag, Dwarf_Die *die)
 {
 	Dwarf_Die definition;
 
-	if (hp_die_ref(die, DW_AT_signature, &definition) > 0)
+	if (tag != DW_TAG_base_type && tag != DW_TAG_pointer_type && hp_die_ref(die, DW_AT_signature, &definition) > 0)
 		*die = definition;
 }
 
@@ -37,7 +38,7 @@ static bool peel(struct hp_type *type)
 		int tag = dwarf_tag(&type->die);
 		unsigned qualifier = qualifier_of(tag);
 		if (!qualifier && tag != DW_TAG_typedef) {
-			follow_signature(&type->die);
+			follow_signature(tag, &type->die);
 			type->tag = tag == DW_TAG_class_type ? DW_TAG_structure_type : tag;
 			return tag != DW_TAG_invalid;
 		}

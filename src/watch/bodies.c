@@ -1,181 +1,12 @@
 #include "watch/bodies.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "types/array.h"
-
-/* -- Tokens ---------------------------------------------------------------------------------------------------- */
-
-enum kind { END, NAME, OTHER, OPEN, CLOSE, SEMICOLON, EQUALS, COMMA, PRAGMA };
-
-struct token {
-	enum kind kind;
-	size_t at, n;
-};
-
-struct reader {
-	struct hp_bodies *bodies;
-	size_t at;
-	struct token token;
-	bool failed; /* memory was out */
-};
-
-static bool is_word(char c)
-{
-	return isalnum((unsigned char)c) || c == '_' || c == '$' || (unsigned char)c >= 0x80;
-}
-
-static char peek(const struct reader *r, size_t ahead)
-{
-	return (char)(r->at + ahead < r->bodies->size ? r->bodies->text[r->at + ahead] : '\0');
-}
-
-static bool is_line_start(const struct reader *r)
-{
-	size_t at = r->at;
-
-	while (at && (r->bodies->text[at - 1] == ' ' || r->bodies->text[at - 1] == '\t'))
-		at--;
-	return at == 0 || r->bodies->text[at - 1] == '\n';
-}
-
-static void skip_line(struct reader *r)
-{
-	while (r->at < r->bodies->size && r->bodies->text[r->at] != '\n')
-		r->at++;
-}
-
-/* Comments are there with -C. */
-static void skip_comment(struct reader *r)
-{
-	r->at += 2;
-	while (r->at < r->bodies->size && !(peek(r, 0) == '*' && peek(r, 1) == '/'))
-		r->at++;
-	r->at += 2;
-}
-
-/* "# 12 "a.c" 1" says where a line comes from. */
-static bool is_marker(const struct reader *r)
-{
-	size_t i = 1;
-
-	if (peek(r, 0) != '#' || !is_line_start(r))
-		return false;
-	while (peek(r, i) == ' ')
-		i++;
-	return isdigit((unsigned char)peek(r, i)) ||
-	       (r->at + i + 5 <= r->bodies->size && strncmp(r->bodies->text + r->at + i, "line ", 5) == 0);
-}
-
-static void skip_space(struct reader *r)
-{
-	for (;;) {
-		if (isspace((unsigned char)peek(r, 0)))
-			r->at++;
-		else if (peek(r, 0) == '/' && peek(r, 1) == '*')
-			skip_comment(r);
-		else if ((peek(r, 0) == '/' && peek(r, 1) == '/') || is_marker(r))
-			skip_line(r);
-		else
-			return;
-	}
-}
-
-static void read_quoted(struct reader *r, char quote)
-{
-	r->at++;
-	while (r->at < r->bodies->size && peek(r, 0) != quote && peek(r, 0) != '\n')
-		r->at += peek(r, 0) == '\\' ? 2 : 1;
-	if (peek(r, 0) != quote)
-		r->bodies->why = "a string has no end";
-	r->at++;
-}
-
-/* A number as preprocessors have it: 0x1.8p3, 1'000. */
-static void read_number(struct reader *r)
-{
-	while (is_word(peek(r, 0)) || peek(r, 0) == '.' || (peek(r, 0) == '\'' && is_word(peek(r, 1))))
-		r->at++;
-}
-
-static enum kind read_mark(struct reader *r)
-{
-	char c = peek(r, 0), second = peek(r, 1);
-
-	if ((c == '<' && (second == '%' || second == ':')) || (c == '%' && (second == '>' || second == ':')))
-		r->bodies->why = "it has digraphs";
-	r->at++;
-	switch (c) {
-	case '(':
-	case '[':
-	case '{':
-		return OPEN;
-	case ')':
-	case ']':
-	case '}':
-		return CLOSE;
-	case ';':
-		return SEMICOLON;
-	case ',':
-		return COMMA;
-	case '=':
-		return EQUALS;
-	default:
-		return OTHER;
-	}
-}
-
-static enum kind next(struct reader *r)
-{
-	skip_space(r);
-	r->token.at = r->at;
-	char c = peek(r, 0);
-
-	if (r->at >= r->bodies->size) {
-		r->at = r->token.at = r->bodies->size;
-		r->token.kind = END;
-	} else if (c == '#' && is_line_start(r)) {
-		skip_line(r);
-		r->token.kind = PRAGMA;
-	} else if (isdigit((unsigned char)c)) {
-		read_number(r);
-		r->token.kind = OTHER;
-	} else if (is_word(c)) {
-		while (is_word(peek(r, 0)))
-			r->at++;
-		r->token.kind = NAME;
-	} else if (c == '"' || c == '\'') {
-		read_quoted(r, c);
-		r->token.kind = OTHER;
-	} else {
-		r->token.kind = read_mark(r);
-	}
-	if (r->at > r->bodies->size)
-		r->at = r->bodies->size;
-	r->token.n = r->at - r->token.at;
-	return r->token.kind;
-}
-
-static char mark_of(const struct reader *r, const struct token *token)
-{
-	return (char)(token->n ? r->bodies->text[token->at] : '\0');
-}
-
-static bool is(const struct reader *r, const struct token *token, const char *word)
-{
-	return token->n == strlen(word) && strncmp(r->bodies->text + token->at, word, token->n) == 0;
-}
-
-static bool is_any(const struct reader *r, const struct token *token, const char *const *words)
-{
-	for (; *words; words++)
-		if (is(r, token, *words))
-			return true;
-	return false;
-}
+#include "watch/mix.h"
+#include "watch/tokens.h"
 
 /* -- What stands at the top ------------------------------------------------------------------------------------ */
 
@@ -184,27 +15,66 @@ struct item {
 	size_t head;              /* where it begins */
 	bool is_begun, has_value; /* a token was read; one of them was = */
 	bool is_inline;           /* a word of it says so */
-	struct token last;        /* outside of all parentheses */
-	struct token group;       /* what stands before the last pair of parentheses */
+	struct hp_token last;     /* outside of all parentheses */
+	struct hp_token group;    /* what stands before the last pair of parentheses */
 };
 
 struct scan {
-	struct reader r;
+	struct hp_tokens r;
+	struct hp_bodies *bodies;
+	bool failed; /* memory was out */
 	struct item item;
-	struct token *inlined; /* names that are declared inline */
+	struct hp_token *inlined; /* names that are declared inline */
 	size_t n_inlined;
-	struct token *names; /* before parentheses, of the item */
+	struct hp_token *names; /* before parentheses, of the item */
 	size_t n_names;
 	bool has_pragma; /* in the last group */
 	bool has_call;   /* maybe, in the last group */
+	uint64_t hash;   /* of the tokens since the last brace of a body */
+	const struct hp_bodies *like;
 };
 
-static void add_name(struct scan *s, struct token **names, size_t *n, const struct token *name)
+/* -- Hashes ---------------------------------------------------------------------------------------------------- */
+
+/* Where lines begin, and how far tokens are from each other, is no difference. */
+static enum hp_token_kind take_next(struct scan *s)
 {
-	struct token *v = hp_array_grow(*names, *n, sizeof(*v));
+	enum hp_token_kind kind = hp_tokens_next(&s->r);
+
+	s->hash = hp_mix_bytes(s->hash, s->r.text + s->r.token.at, s->r.token.n);
+	return kind;
+}
+
+static uint64_t end_hash(struct scan *s)
+{
+	uint64_t hash = s->hash;
+
+	s->hash = HP_MIX_BEGIN;
+	return hash;
+}
+
+/* Of all tokens but those of bodies that may be taken out. */
+static uint64_t hash_rest(const struct scan *s)
+{
+	const struct hp_bodies *bodies = s->bodies;
+	uint64_t hash = s->hash;
+
+	for (size_t i = 0; i < bodies->n; i++) {
+		hash = hp_mix(hash, bodies->v[i].before);
+		if (bodies->v[i].is_fixed)
+			hash = hp_mix(hash, bodies->v[i].hash);
+	}
+	return hash;
+}
+
+/* -- Items ----------------------------------------------------------------------------------------------------- */
+
+static void add_name(struct scan *s, struct hp_token **names, size_t *n, const struct hp_token *name)
+{
+	struct hp_token *v = hp_array_grow(*names, *n, sizeof(*v));
 
 	if (!v) {
-		s->r.failed = true;
+		s->failed = true;
 		return;
 	}
 	*names = v;
@@ -227,12 +97,12 @@ static void look_at_word(struct scan *s, size_t depth)
 	                                  "target_clones", "__target_clones__", "optimize",
 	                                  "__optimize__",  "weakref",           "__weakref__",
 	                                  "simd",          "__simd__",          NULL};
-	const struct token *token = &s->r.token;
-	const char *text = s->r.bodies->text + token->at;
+	const struct hp_token *token = &s->r.token;
+	const char *text = s->r.text + token->at;
 	static const char word[] = "inline";
 
-	if (depth >= 2 && is_any(&s->r, token, odd))
-		s->r.bodies->why = "an attribute ties functions to each other";
+	if (depth >= 2 && hp_token_is_any(&s->r, token, odd))
+		s->r.why = "an attribute ties functions to each other";
 	if (token->n >= sizeof(word) - 1 && memmem(text, token->n, word, sizeof(word) - 1) &&
 	    !memmem(text, token->n, "noinline", 8))
 		s->item.is_inline = true;
@@ -240,15 +110,15 @@ static void look_at_word(struct scan *s, size_t depth)
 
 static void look_at_pragma(struct scan *s)
 {
-	const struct token *token = &s->r.token;
+	const struct hp_token *token = &s->r.token;
 	static const char *const odd[] = {"optimize", "weak", "alias"};
 
 	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
-		if (memmem(s->r.bodies->text + token->at, token->n, odd[i], strlen(odd[i])))
-			s->r.bodies->why = "a pragma ties functions to each other";
+		if (memmem(s->r.text + token->at, token->n, odd[i], strlen(odd[i])))
+			s->r.why = "a pragma ties functions to each other";
 }
 
-static bool is_keyword(const struct scan *s, const struct token *token)
+static bool is_keyword(const struct scan *s, const struct hp_token *token)
 {
 	static const char *const words[] = {"__attribute__", "__attribute",   "__declspec", "_Alignas",
 	                                    "alignas",       "typeof",        "__typeof__", "__typeof",
@@ -260,7 +130,7 @@ static bool is_keyword(const struct scan *s, const struct token *token)
 	                                    "extern",        "return",        "if",         "while",
 	                                    "for",           "switch",        "sizeof",     "_Static_assert",
 	                                    "static_assert", "__extension__", "_BitInt",    NULL};
-	return is_any(&s->r, token, words);
+	return hp_token_is_any(&s->r, token, words);
 }
 
 /* Behind the bracket that belongs to the one that was read. */
@@ -270,25 +140,26 @@ static size_t skip_group(struct scan *s, bool is_looked_at)
 
 	s->has_pragma = s->has_call = false;
 	while (depth) {
-		enum kind before = s->r.token.kind;
-		struct token word = s->r.token;
-		switch (next(&s->r)) {
-		case END:
-			s->r.bodies->why = "its brackets do not match";
+		enum hp_token_kind before = s->r.token.kind;
+		struct hp_token word = s->r.token;
+		switch (take_next(s)) {
+		case HP_TOKEN_END:
+			s->r.why = "its brackets do not match";
 			return s->r.at;
-		case OPEN:
+		case HP_TOKEN_OPEN:
 			if (!s->has_call) /* asking is dear */
-				s->has_call = before == NAME ? !is_keyword(s, &word) : before == CLOSE;
+				s->has_call =
+					before == HP_TOKEN_NAME ? !is_keyword(s, &word) : before == HP_TOKEN_CLOSE;
 			depth++;
 			break;
-		case CLOSE:
+		case HP_TOKEN_CLOSE:
 			depth--;
 			break;
-		case NAME:
+		case HP_TOKEN_NAME:
 			if (is_looked_at)
 				look_at_word(s, depth);
 			break;
-		case PRAGMA:
+		case HP_TOKEN_PRAGMA:
 			s->has_pragma = true;
 			break;
 		default:
@@ -298,25 +169,54 @@ static size_t skip_group(struct scan *s, bool is_looked_at)
 	return s->r.token.at;
 }
 
-static void add_body(struct scan *s, size_t open, size_t close, bool is_fixed, bool is_leaf)
+/* One that is the same byte by byte has the same tokens: none looks over a brace, in front or behind. */
+static const struct hp_body *find_alike(const struct scan *s, size_t open)
 {
-	struct hp_bodies *bodies = s->r.bodies;
-	struct hp_body *v = hp_array_grow(bodies->v, bodies->n, sizeof(*v));
+	const struct hp_bodies *like = s->like, *bodies = s->bodies;
+	const struct hp_body *body = like && !like->why && bodies->n < like->n ? &like->v[bodies->n] : NULL;
+
+	if (!body || body->close - body->open >= bodies->size - open ||
+	    memcmp(like->text + body->open, bodies->text + open, body->close - body->open + 1) != 0)
+		return NULL;
+	return body;
+}
+
+static struct hp_body read_body(struct scan *s, size_t open)
+{
+	const struct hp_body *alike = find_alike(s, open);
+	struct hp_body body = {.before = end_hash(s), .open = open};
+
+	if (!alike) {
+		body.close = skip_group(s, false);
+		body.hash = end_hash(s);
+		body.is_leaf = !s->has_call;
+		body.has_pragma = s->has_pragma;
+		return body;
+	}
+	body.close = open + (alike->close - alike->open);
+	body.hash = alike->hash;
+	body.is_leaf = alike->is_leaf;
+	body.has_pragma = alike->has_pragma;
+	s->r.at = body.close + 1;
+	s->r.token = (struct hp_token){HP_TOKEN_CLOSE, body.close, 1};
+	return body;
+}
+
+static void add_body(struct scan *s, size_t open)
+{
+	struct hp_bodies *bodies = s->bodies;
+	struct hp_body *v = hp_array_grow(bodies->v, bodies->n, sizeof(*v)), body = read_body(s, open);
 
 	if (!v) {
-		s->r.failed = true;
+		s->failed = true;
 		return;
 	}
+	body.name = s->item.group.at;
+	body.n_name = s->item.group.n;
+	body.head = s->item.head;
+	body.is_fixed = s->item.is_inline || body.has_pragma;
 	bodies->v = v;
-	v[bodies->n++] = (struct hp_body){
-		.name = s->item.group.at,
-		.n_name = s->item.group.n,
-		.head = s->item.head,
-		.open = open,
-		.close = close,
-		.is_fixed = is_fixed,
-		.is_leaf = is_leaf,
-	};
+	v[bodies->n++] = body;
 }
 
 /* A brace outside of parentheses: of a function, of a type, or of a value. */
@@ -324,17 +224,18 @@ static void take_brace(struct scan *s)
 {
 	struct item *item = &s->item;
 	size_t open = s->r.token.at;
-	bool is_behind_list = item->last.n && mark_of(&s->r, &item->last) == ')';
-	bool is_function = is_behind_list && !item->has_value && item->group.kind == NAME && item->group.n &&
+	bool is_behind_list = item->last.n && hp_token_mark(&s->r, &item->last) == ')';
+	bool is_function = is_behind_list && !item->has_value && item->group.kind == HP_TOKEN_NAME && item->group.n &&
 	                   !is_keyword(s, &item->group);
 	/* "int (*f(int))(int) {", and "{" behind declarations of parameters; not "struct __attribute__((packed)) {". */
-	bool is_other =
-		!item->has_value && (!item->is_begun || (is_behind_list && !is_function && item->group.kind != NAME));
-	struct token last = s->r.token;
-	size_t close = skip_group(s, !is_function);
+	bool is_other = !item->has_value &&
+	                (!item->is_begun || (is_behind_list && !is_function && item->group.kind != HP_TOKEN_NAME));
+	struct hp_token last = s->r.token;
 
 	if (is_function)
-		add_body(s, open, close, item->is_inline || s->has_pragma, !s->has_call);
+		add_body(s, open);
+	else
+		skip_group(s, true);
 	if (is_function || is_other) {
 		end_item(s);
 		return;
@@ -347,9 +248,9 @@ static void take_group(struct scan *s)
 {
 	struct item *item = &s->item;
 
-	if (mark_of(&s->r, &s->r.token) == '(') {
+	if (hp_token_mark(&s->r, &s->r.token) == '(') {
 		item->group = item->last;
-		if (item->last.kind == NAME)
+		if (item->last.kind == HP_TOKEN_NAME)
 			add_name(s, &s->names, &s->n_names, &item->last);
 	}
 	skip_group(s, true);
@@ -362,65 +263,39 @@ static void take_token(struct scan *s)
 
 	if (!item->is_begun)
 		item->head = s->r.token.at;
-	if (s->r.token.kind == OPEN && mark_of(&s->r, &s->r.token) == '{') {
+	if (s->r.token.kind == HP_TOKEN_OPEN && hp_token_mark(&s->r, &s->r.token) == '{') {
 		take_brace(s);
 		return;
 	}
 	item->is_begun = true;
-	if (s->r.token.kind == OPEN) {
+	if (s->r.token.kind == HP_TOKEN_OPEN) {
 		take_group(s);
 		return;
 	}
-	if (s->r.token.kind == CLOSE)
-		s->r.bodies->why = "its brackets do not match";
-	if (s->r.token.kind == NAME)
+	if (s->r.token.kind == HP_TOKEN_CLOSE)
+		s->r.why = "its brackets do not match";
+	if (s->r.token.kind == HP_TOKEN_NAME)
 		look_at_word(s, 0);
-	item->has_value |= s->r.token.kind == EQUALS;
+	item->has_value |= s->r.token.kind == HP_TOKEN_EQUALS;
 	item->last = s->r.token;
 }
 
 static void scan_text(struct scan *s)
 {
-	while (next(&s->r) != END && !s->r.failed) {
-		if (s->r.token.kind == PRAGMA)
+	while (take_next(s) != HP_TOKEN_END && !s->failed) {
+		if (s->r.token.kind == HP_TOKEN_PRAGMA)
 			look_at_pragma(s);
-		else if (s->r.token.kind == SEMICOLON)
+		else if (s->r.token.kind == HP_TOKEN_SEMICOLON)
 			end_item(s);
 		else
 			take_token(s);
 	}
 }
 
-/* -- Hashes ---------------------------------------------------------------------------------------------------- */
-
-static uint64_t mix(uint64_t hash, const char *bytes, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
-	return (hash ^ 0xff) * UINT64_C(0x100000001b3); /* where a token ends */
-}
-
-/* Where lines begin, and how far tokens are from each other, is no difference. */
-static void hash_tokens(struct hp_bodies *bodies)
-{
-	struct reader r = {.bodies = bodies};
-	size_t i = 0;
-
-	bodies->rest = UINT64_C(0xcbf29ce484222325);
-	while (next(&r) != END) {
-		while (i < bodies->n && (bodies->v[i].is_fixed || bodies->v[i].close < r.token.at))
-			i++;
-		uint64_t *hash = &bodies->rest;
-		if (i < bodies->n && r.token.at > bodies->v[i].open && r.token.at < bodies->v[i].close)
-			hash = &bodies->v[i].hash;
-		*hash = mix(*hash, bodies->text + r.token.at, r.token.n);
-	}
-}
-
 /* Some that are defined without the word are declared with it. */
 static void fix_inlined(const struct scan *s)
 {
-	const struct hp_bodies *bodies = s->r.bodies;
+	const struct hp_bodies *bodies = s->bodies;
 
 	for (size_t i = 0; i < bodies->n; i++)
 		for (size_t k = 0; k < s->n_inlined && !bodies->v[i].is_fixed; k++)
@@ -429,20 +304,22 @@ static void fix_inlined(const struct scan *s)
 			                                bodies->text + bodies->v[i].name, bodies->v[i].n_name) == 0;
 }
 
-int hp_bodies_read(char *text, size_t size, struct hp_bodies *ret_bodies, struct hp_err *err)
+int hp_bodies_read(char *text, size_t size, const struct hp_bodies *like, struct hp_bodies *ret_bodies,
+                   struct hp_err *err)
 {
 	static const char marks[] = "hotpatch_marks";
 	struct hp_bodies bodies = {.text = text, .size = size};
-	struct scan s = {.r.bodies = &bodies};
+	struct scan s = {.r = {.text = text, .size = size}, .bodies = &bodies, .hash = HP_MIX_BEGIN, .like = like};
 
 	scan_text(&s);
 	fix_inlined(&s);
-	hash_tokens(&bodies);
+	bodies.rest = hash_rest(&s);
+	bodies.why = s.r.why;
 	if (memmem(text, size, marks, sizeof(marks) - 1))
 		bodies.why = "it has callbacks";
 	free(s.inlined);
 	free(s.names);
-	if (s.r.failed) {
+	if (s.failed) {
 		hp_bodies_free(&bodies);
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the functions of a source");
 	}
@@ -569,23 +446,22 @@ static size_t body_at(const struct hp_bodies *bodies, size_t at, size_t *next)
 
 void hp_bodies_each_word(const struct hp_bodies *bodies, void (*each)(void *arg, const struct hp_word *word), void *arg)
 {
-	/* Only what could not be read changes the bodies, and all was read once. */
-	struct reader r = {.bodies = (struct hp_bodies *)(uintptr_t)bodies};
+	struct hp_tokens r = {.text = bodies->text, .size = bodies->size};
 	size_t at_body = 0, depth = 0;
-	enum kind kind = next(&r);
+	enum hp_token_kind kind = hp_tokens_next(&r);
 
-	while (kind != END) {
+	while (kind != HP_TOKEN_END) {
 		struct hp_word word = {bodies->text + r.token.at, r.token.n, body_at(bodies, r.token.at, &at_body),
 		                       false};
-		bool is_outside = word.body == SIZE_MAX, is_name = kind == NAME;
+		bool is_outside = word.body == SIZE_MAX, is_name = kind == HP_TOKEN_NAME;
 		bool is_body_brace = at_body < bodies->n &&
 		                     (r.token.at == bodies->v[at_body].open || r.token.at == bodies->v[at_body].close);
-		if (is_outside && !is_body_brace && mark_of(&r, &r.token) == '{')
+		if (is_outside && !is_body_brace && hp_token_mark(&r, &r.token) == '{')
 			depth++;
-		else if (is_outside && !is_body_brace && mark_of(&r, &r.token) == '}' && depth)
+		else if (is_outside && !is_body_brace && hp_token_mark(&r, &r.token) == '}' && depth)
 			depth--;
-		kind = next(&r);
-		word.is_called = mark_of(&r, &r.token) == '(' && !(is_outside && depth);
+		kind = hp_tokens_next(&r);
+		word.is_called = hp_token_mark(&r, &r.token) == '(' && !(is_outside && depth);
 		if (is_name)
 			each(arg, &word);
 	}

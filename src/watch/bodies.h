@@ -26,9 +26,11 @@ struct hp_body {
 	size_t name, n_name; /* where its name stands, and how long that is */
 	size_t head;         /* where its definition begins */
 	size_t open, close;  /* its braces */
+	uint64_t before;     /* hash of the tokens between the body before it and its own */
 	uint64_t hash;       /* of its tokens */
 	bool is_fixed;       /* it belongs to the rest */
 	bool is_leaf;        /* it calls nothing */
+	bool has_pragma;
 };
 
 struct hp_bodies {
@@ -40,8 +42,10 @@ struct hp_bodies {
 	const char *why; /* nothing may be taken out of this text; NULL */
 };
 
-/* Takes text, which is allocated, also on failure. HOTPATCH_ENOMEM. */
-int hp_bodies_read(char *text, size_t size, struct hp_bodies *ret_bodies, struct hp_err *err) HP_MUST_CHECK;
+/* Takes text, which is allocated, also on failure. What it has of like is not read again; NULL is fine.
+ * HOTPATCH_ENOMEM. */
+int hp_bodies_read(char *text, size_t size, const struct hp_bodies *like, struct hp_bodies *ret_bodies,
+                   struct hp_err *err) HP_MUST_CHECK;
 void hp_bodies_free(struct hp_bodies *bodies);
 
 /* NULL where the texts have the same functions, and the same tokens but for those in bodies; else why they do not. */

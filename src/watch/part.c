@@ -96,7 +96,7 @@ void hp_part_compile_free(struct hp_compile *compile)
 int hp_part_take_text(struct hp_part *part, char *text, size_t size, struct hp_err *err)
 {
 	hp_bodies_free(&part->now);
-	int r = hp_bodies_read(text, size, &part->now, err);
+	int r = hp_bodies_read(text, size, &part->last, &part->now, err);
 	part->has_now = r == 0;
 	return r;
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "types/array.h"
+#include "watch/mix.h"
 
 enum { DEPTH_MAX = 64, TEXT_MAX = 16 << 20 };
 
@@ -19,10 +20,7 @@ static int no_memory(struct hp_err *err)
 
 static uint64_t hash_bytes(const char *bytes, size_t size)
 {
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ (uint8_t)bytes[i]) * UINT64_C(0x100000001b3);
+	uint64_t hash = hp_mix_bytes(HP_MIX_BEGIN, bytes, size);
 	return hash ? hash : 1;
 }
 

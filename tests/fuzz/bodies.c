@@ -18,7 +18,7 @@ static size_t count_lines(const char *text, size_t size)
 	return n;
 }
 
-static struct hp_bodies read_text(const char *text, size_t size)
+static struct hp_bodies read_like(const char *text, size_t size, const struct hp_bodies *like)
 {
 	struct hp_bodies bodies = {0};
 	struct hp_err err;
@@ -26,9 +26,42 @@ static struct hp_bodies read_text(const char *text, size_t size)
 
 	memcpy(copy, text, size);
 	copy[size] = 'x'; /* no NUL behind it is counted on */
-	if (hp_bodies_read(copy, size, &bodies, &err) != 0)
+	if (hp_bodies_read(copy, size, like, &bodies, &err) != 0)
 		abort();
 	return bodies;
+}
+
+static struct hp_bodies read_text(const char *text, size_t size)
+{
+	return read_like(text, size, NULL);
+}
+
+static bool is_same(const struct hp_bodies *a, const struct hp_bodies *b)
+{
+	bool same = a->n == b->n && a->rest == b->rest && !a->why == !b->why;
+
+	for (size_t i = 0; i < a->n && same; i++)
+		same = memcmp(&a->v[i], &b->v[i], offsetof(struct hp_body, has_pragma) + 1) == 0;
+	return same;
+}
+
+/* With the help of a text that differs in one byte the same is read as without. */
+static void check_like(const struct hp_bodies *bodies)
+{
+	struct hp_bodies like = read_text(bodies->text, bodies->size);
+	char *byte = bodies->size ? &bodies->text[bodies->size / 2] : NULL;
+
+	if (byte)
+		*byte ^= 1;
+	struct hp_bodies helped = read_like(bodies->text, bodies->size, &like);
+	struct hp_bodies alone = read_text(bodies->text, bodies->size);
+	if (byte)
+		*byte ^= 1;
+	if (!is_same(&helped, &alone))
+		abort();
+	hp_bodies_free(&like);
+	hp_bodies_free(&helped);
+	hp_bodies_free(&alone);
 }
 
 /* Texts with comments are left out of what must hold: compilers leave none in what is taken apart. */
@@ -68,6 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	struct hp_bodies bodies = read_text((const char *)bytes, size);
 
 	check_bodies(&bodies);
+	check_like(&bodies);
 	if (hp_bodies_differ(&bodies, &bodies) != bodies.why)
 		abort();
 	check_reduced(&bodies, NULL, 0);
