@@ -153,6 +153,11 @@ static void measure_parts(const struct commands *c, const struct project *projec
 		for (unsigned i = 0, n = times(c, 12, 4); i < n; i++)
 			save(&session, project, project_write_large, number++, &costs);
 	session_end(&session);
+	if (costs.beyond.n > 0) {
+		char quantity[160];
+		snprintf(quantity, sizeof(quantity), "save, beyond the compiler, its function alone, %s", with);
+		report_budget(c->report, &(struct budget){quantity, "ms", 0, 40, median(&costs.beyond), NULL});
+	}
 	add_large(c, "its function alone", with, &costs);
 	project_write_large(project, 1);
 
