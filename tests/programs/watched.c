@@ -198,8 +198,11 @@ int main(int argc, char **argv)
 			if (strcmp(only, waiters[i].name) == 0)
 				look((void *)(uintptr_t)&waiters[i]);
 	} else {
-		for (size_t i = 0; i < sizeof(waiters) / sizeof(*waiters); i++)
-			pthread_create(&threads[n++], NULL, look, (void *)(uintptr_t)&waiters[i]);
+		for (size_t i = 0; i < sizeof(waiters) / sizeof(*waiters); i++) /* not where worked.c left no memory */
+			if (pthread_create(&threads[n], NULL, look, (void *)(uintptr_t)&waiters[i]) == 0)
+				n++;
+			else if (getenv("WORKED_POLICY") == NULL)
+				complain("pthread_create", 0, 0);
 		while (!atomic_load(&ending)) {
 			check_registers();
 			atomic_fetch_add(&looked, 1);
