@@ -156,10 +156,12 @@ static void answer_line(const char *line)
 	if (strcmp(line, "stick") == 0) {
 		pthread_mutex_lock(&held);
 		pthread_create(&thread, NULL, be_stuck, NULL);
+		pthread_detach(thread);
 	} else if (strcmp(line, "loosen") == 0) {
 		pthread_mutex_unlock(&held);
 	} else if (strcmp(line, "occupy") == 0) {
 		pthread_create(&thread, NULL, change_stuck, NULL);
+		pthread_detach(thread);
 	} else if (strcmp(line, "fork") == 0) {
 		fflush(stdout);
 		pid_t child = fork();

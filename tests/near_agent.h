@@ -14,6 +14,7 @@
 
 #include "arch/arch.h"
 #include "remote/client.h"
+#include "remote/kept.h"
 
 enum { NEAR_PAGE = 4096 };
 
@@ -28,7 +29,13 @@ struct hp_remote {
 	size_t notes_size, n_regions, n_replaced;
 	uint64_t count; /* the function called so */
 	bool live, has_frames;
+	struct hp_kept_files kept;
 };
+
+struct hp_kept_files *hp_remote_kept(struct hp_remote *remote)
+{
+	return &remote->kept;
+}
 
 pid_t hp_remote_pid(const struct hp_remote *remote)
 {

@@ -35,7 +35,7 @@ static void for_each_compiler(void (*body)(const char *path))
 	assert_true(n > 0);
 }
 
-static struct hp_names *names_of(struct hp_kept *kept, const char *path, const char *const *wanted, size_t n)
+static struct hp_names *names_of(struct hp_kept_files *kept, const char *path, const char *const *wanted, size_t n)
 {
 	struct hp_image *image = NULL;
 	struct hp_names *names = NULL;
@@ -60,7 +60,7 @@ static size_t count(const struct hp_names *names, const char *name)
 static void wants(const char *path)
 {
 	static const char *const one[] = {"helper"}, *const other[] = {"twice"}, *const both[] = {"helper", "twice"};
-	struct hp_kept kept = {0};
+	struct hp_kept_files kept = {0};
 	struct hp_names *first = names_of(&kept, path, one, 1), *second = names_of(&kept, path, one, 1);
 
 	assert_ptr_equal(first, second);
@@ -121,7 +121,7 @@ static void replaced(const char *library)
 {
 	static const char *const wanted[] = {"helper", "hilfer"};
 	char path[] = "/tmp/hotpatch-kept-XXXXXX";
-	struct hp_kept kept = {0};
+	struct hp_kept_files kept = {0};
 	int fd = mkstemp(path);
 
 	assert_true(fd >= 0);

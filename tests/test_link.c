@@ -146,6 +146,7 @@ static void patch_make(struct patch *patch, const char *cc)
 static void patch_free(struct patch *patch)
 {
 	free(patch->remote.notes);
+	hp_kept_free(&patch->remote.kept);
 	object_free(patch->file);
 }
 

@@ -192,7 +192,7 @@ static void bad_tables(void **state)
 }
 
 /* stop: see hp_remote_stop_at. */
-static int apply_first(enum hotpatch_mode mode, int stop)
+static int apply_first(int stop)
 {
 	struct hp_remote_region region = make_code(8, 9);
 	struct hp_remote_change change = {.entry = there(first),
@@ -208,7 +208,6 @@ static int apply_first(enum hotpatch_mode mode, int stop)
 	                                                      .n_regions = 1,
 	                                                      .changes = &change,
 	                                                      .n_changes = 1,
-	                                                      .mode = mode,
 	                                                      .timeout_ms = 120000},
 	                            &result, &err);
 	hp_remote_result_free(&result);
@@ -224,15 +223,15 @@ static void own_change_meanwhile(void **state)
 	(void)state;
 	target_ask(&target, "stick");
 	target_ask(&target, "occupy");
-	while (apply_first(HOTPATCH_TRY, -1) == 0) { /* it has not begun yet */
-		OK(hp_remote_revert(remote, &(struct hp_remote_revert){.name = "W"}, &result, &err));
+	struct hp_remote_revert nothing = {.name = "nothing", .mode = HOTPATCH_TRY};
+	while (hp_remote_revert(remote, &nothing, &result, &err) == HOTPATCH_ESTATE) /* it has not begun yet */
 		hp_remote_result_free(&result);
-	}
+	hp_remote_result_free(&result);
 	assert_int_equal(err.code, HOTPATCH_EBUSY);
 	assert_non_null(strstr(err.text, "is applying another patch"));
 	assert_int_equal(pipe(now), 0);
 	assert_int_equal(write(now[1], "", 1), 1);
-	assert_int_equal(apply_first(HOTPATCH_WAIT, now[0]), HOTPATCH_EBUSY);
+	assert_int_equal(apply_first(now[0]), HOTPATCH_EBUSY);
 	assert_non_null(strstr(err.text, "until a signal came"));
 	hp_remote_close(remote);
 	OK(hp_remote_open(target.pid, 20000, &remote, &err));

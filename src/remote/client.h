@@ -15,6 +15,7 @@
 #include "base/err.h"
 
 struct hp_remote;
+struct hp_kept_files;
 
 struct hp_remote_hello {
 	char version[64]; /* of the runtime */
@@ -37,6 +38,8 @@ bool hp_remote_is_broken(const struct hp_remote *remote);
  * with HOTPATCH_EBUSY, and the connection is broken. */
 void hp_remote_stop_at(struct hp_remote *remote, int fd);
 const struct hp_remote_hello *hp_remote_hello(const struct hp_remote *remote);
+/* What was read for requests of this connection, and is the same for the next (kept.h); it goes with the connection. */
+struct hp_kept_files *hp_remote_kept(struct hp_remote *remote);
 
 /* -- What is there ------------------------------------------------------------------------------------------------ */
 

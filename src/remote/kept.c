@@ -12,7 +12,7 @@ static int no_memory(const struct hp_image *file, struct hp_err *err)
 	return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to keep the symbols of '%s'", file->name);
 }
 
-static void forget_wanted(struct hp_kept *kept)
+static void forget_wanted(struct hp_kept_files *kept)
 {
 	for (size_t i = 0; i < kept->n_wanted; i++)
 		free(kept->wanted[i]);
@@ -21,7 +21,7 @@ static void forget_wanted(struct hp_kept *kept)
 	kept->n_wanted = 0;
 }
 
-static void forget_files(struct hp_kept *kept)
+static void forget_files(struct hp_kept_files *kept)
 {
 	for (size_t i = 0; i < kept->n_files; i++)
 		hp_names_free(kept->files[i].names);
@@ -30,7 +30,7 @@ static void forget_files(struct hp_kept *kept)
 	kept->n_files = 0;
 }
 
-void hp_kept_free(struct hp_kept *kept)
+void hp_kept_free(struct hp_kept_files *kept)
 {
 	forget_wanted(kept);
 	forget_files(kept);
@@ -39,7 +39,7 @@ void hp_kept_free(struct hp_kept *kept)
 /* -- What is wanted --------------------------------------------------------------------------------------------- */
 
 /* Both are sorted. */
-static bool is_covered(const struct hp_kept *kept, const char *const *wanted, size_t n_wanted)
+static bool is_covered(const struct hp_kept_files *kept, const char *const *wanted, size_t n_wanted)
 {
 	size_t k = 0;
 
@@ -52,16 +52,16 @@ static bool is_covered(const struct hp_kept *kept, const char *const *wanted, si
 	return true;
 }
 
-static bool add_copy(struct hp_kept *kept, const char *name)
+static bool add_copy(struct hp_kept_files *kept, const char *name)
 {
 	kept->wanted[kept->n_wanted] = strdup(name);
 	return kept->wanted[kept->n_wanted] && ++kept->n_wanted; /* NOLINT(-Wanalyzer-malloc-leak): kept has it */
 }
 
 /* Nothing is kept that was read for less. */
-static bool want_more(struct hp_kept *kept, const char *const *wanted, size_t n_wanted)
+static bool want_more(struct hp_kept_files *kept, const char *const *wanted, size_t n_wanted)
 {
-	struct hp_kept more = {.wanted = calloc(kept->n_wanted + n_wanted + 1, sizeof(*more.wanted))};
+	struct hp_kept_files more = {.wanted = calloc(kept->n_wanted + n_wanted + 1, sizeof(*more.wanted))};
 	size_t i = 0, k = 0;
 	bool ok = more.wanted != NULL;
 
@@ -83,7 +83,7 @@ static bool want_more(struct hp_kept *kept, const char *const *wanted, size_t n_
 
 /* -- Files ------------------------------------------------------------------------------------------------------ */
 
-static struct hp_names *find(const struct hp_kept *kept, const struct hp_image *file)
+static struct hp_names *find(const struct hp_kept_files *kept, const struct hp_image *file)
 {
 	for (size_t i = 0; i < kept->n_files; i++)
 		if (hp_identity_same(&kept->files[i].identity, &file->identity))
@@ -91,7 +91,7 @@ static struct hp_names *find(const struct hp_kept *kept, const struct hp_image *
 	return NULL;
 }
 
-static int keep(struct hp_kept *kept, const struct hp_image *file, struct hp_names *names, struct hp_err *err)
+static int keep(struct hp_kept_files *kept, const struct hp_image *file, struct hp_names *names, struct hp_err *err)
 {
 	if (kept->n_files == FILES_MAX)
 		forget_files(kept);
@@ -115,7 +115,7 @@ static int has_debug_file(const struct hp_image *file, bool *ret_has, struct hp_
 	return r;
 }
 
-static int read_and_keep(struct hp_kept *kept, const struct hp_image *file, struct hp_names **ret_names,
+static int read_and_keep(struct hp_kept_files *kept, const struct hp_image *file, struct hp_names **ret_names,
                          struct hp_err *err)
 {
 	struct hp_names *names;
@@ -130,7 +130,7 @@ static int read_and_keep(struct hp_kept *kept, const struct hp_image *file, stru
 	return r;
 }
 
-int hp_kept_names(struct hp_kept *kept, const struct hp_image *file, const char *const *wanted, size_t n_wanted,
+int hp_kept_names(struct hp_kept_files *kept, const struct hp_image *file, const char *const *wanted, size_t n_wanted,
                   struct hp_names **ret_names, struct hp_err *err)
 {
 	bool has_debug;

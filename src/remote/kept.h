@@ -19,7 +19,7 @@ struct hp_kept_file {
 };
 
 /* All zero at first. */
-struct hp_kept {
+struct hp_kept_files {
 	char **wanted; /* sorted; what all files were read for */
 	size_t n_wanted;
 	struct hp_kept_file *files;
@@ -27,9 +27,9 @@ struct hp_kept {
 };
 
 /* The names that are wanted (sorted), and maybe others. *ret_names is the caller's to free. As hp_names_read. */
-int hp_kept_names(struct hp_kept *kept, const struct hp_image *file, const char *const *wanted, size_t n_wanted,
+int hp_kept_names(struct hp_kept_files *kept, const struct hp_image *file, const char *const *wanted, size_t n_wanted,
                   struct hp_names **ret_names, struct hp_err *err) HP_MUST_CHECK;
 
-void hp_kept_free(struct hp_kept *kept);
+void hp_kept_free(struct hp_kept_files *kept);
 
 #endif

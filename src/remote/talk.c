@@ -464,6 +464,11 @@ const struct hp_remote_hello *hp_remote_hello(const struct hp_remote *remote)
 	return &remote->hello;
 }
 
+struct hp_kept_files *hp_remote_kept(struct hp_remote *remote)
+{
+	return &remote->kept;
+}
+
 /* -- Lists ------------------------------------------------------------------------------------------------------ */
 
 char *hp_talk_take_string(struct hp_cursor *c)

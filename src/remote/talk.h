@@ -26,7 +26,7 @@ struct hp_remote {
 	struct hp_wire out;    /* the request */
 	uint8_t *in;           /* the answer's body */
 	struct hp_cursor body; /* behind its code */
-	struct hp_kept kept;
+	struct hp_kept_files kept;
 };
 
 /* A connection. HOTPATCH_EGONE: there is no such process. HOTPATCH_ENOFILE: it has no agent. ESYSTEM: it

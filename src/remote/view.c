@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "remote/files.h"
-#include "remote/talk.h"
+#include "remote/kept.h"
 
 static int compare_strings(const void *a, const void *b)
 {
@@ -145,8 +145,8 @@ int hp_view_names(struct hp_view *view, size_t image, const struct hp_names **re
 	if (!view->names[image]) {
 		r = hp_file_open(view->pid, &view->images.v[image], &file, err);
 		if (r == 0)
-			r = hp_kept_names(&view->remote->kept, file, view->wanted, view->n_wanted, &view->names[image],
-			                  err);
+			r = hp_kept_names(hp_remote_kept(view->remote), file, view->wanted, view->n_wanted,
+			                  &view->names[image], err);
 		hp_image_close(file);
 	}
 	if (r == 0)
