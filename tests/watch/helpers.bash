@@ -84,7 +84,7 @@ press() {
 ask() {
 	local answer
 	echo "$1 $2" >&"$to"
-	read -r -t 20 -u "$from" answer
+	read -r -t 60 -u "$from" answer
 	echo "$answer"
 }
 
