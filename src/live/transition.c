@@ -42,7 +42,8 @@
 #include "live/survey.h"
 #include "live/suspended.h"
 
-enum { MS = 1000000, FIRST_WHILE = 20 * MS, PAUSE_MAX = 100 * MS, DOUBTS_MAX = 20 }; /* all but the last in ns */
+enum { MS = 1000000, FIRST_WHILE = 20 * MS, PAUSE_MAX = 100 * MS, FIRST_DOUBT = 100 * MS }; /* in ns */
+enum { DOUBTS_MAX = 20 };
 
 /* Everything one run needs; retired whole, since handlers and callers at the gate may still read it. */
 struct transition {
@@ -325,7 +326,7 @@ static void let_callers_on(struct transition *t)
 		}
 		if (!goes_on(t->request, now) || (running && now - began > 10 * (MS + t->looked)))
 			return;
-		if (doubtful && now - began > (uint64_t)PAUSE_MAX << t->doubts) {
+		if (doubtful && now - began > (uint64_t)FIRST_DOUBT << t->doubts) {
 			t->doubts += t->doubts < DOUBTS_MAX;
 			return;
 		}
