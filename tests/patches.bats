@@ -301,7 +301,8 @@ ended_by() {
 	start 1
 	stays 5000 1
 	said=$BATS_TEST_TMPDIR/said
-	"$hotpatch" apply "$shop/fix.hp" --timeout 600000 "$@" "${pids[@]}" >"$said" 2>&1 3>&- &
+	# Who runs the tests may ignore the signal (nohup), which would be inherited.
+	env --default-signal="$signal" "$hotpatch" apply "$shop/fix.hp" --timeout 600000 "$@" "${pids[@]}" >"$said" 2>&1 3>&- &
 	command=$!
 	until [[ $("$hotpatch" list "${pids[0]}") == *"patch 'fix'"* ]]; do kill -0 $command; done
 	kill "-$signal" $command
