@@ -38,7 +38,7 @@ static struct hp_atoms *atoms_of(struct hp_objects *objects)
 	struct hp_atoms *atoms;
 	struct hp_err err;
 
-	assert_int_equal(hp_objects_atoms(objects, path, &atoms, &err), 0);
+	assert_int_equal(hp_objects_atoms(objects, path, NULL, &atoms, &err), 0);
 	return atoms;
 }
 
@@ -111,7 +111,7 @@ static void not_an_object(void **state)
 
 	(void)state;
 	assert_int_equal(truncate(path, 0), 0);
-	assert_int_equal(hp_objects_atoms(&objects, path, &atoms, &err), HOTPATCH_ENOTELF);
+	assert_int_equal(hp_objects_atoms(&objects, path, NULL, &atoms, &err), HOTPATCH_ENOTELF);
 	copy_object("patched.o"); /* what failed is read again */
 	atoms = atoms_of(&objects);
 	hp_atoms_free(atoms);

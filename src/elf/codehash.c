@@ -43,24 +43,40 @@ static void fill_schedule(const uint8_t *block, uint32_t w[64])
 	}
 }
 
+/* FIPS 180-4, 6.2.2, step 3: a round gives two of the eight new values; the others move on by one place, which is what
+ * each round is called with. */
+static inline void turn(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f, uint32_t g, uint32_t *h,
+                        uint32_t word)
+{
+	uint32_t sum1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
+	uint32_t sum0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
+	uint32_t t1 = *h + sum1 + ((e & f) ^ (~e & g)) + word;
+
+	*d += t1;
+	*h = t1 + sum0 + ((a & b) ^ (a & c) ^ (b & c));
+}
+
 /* FIPS 180-4, 6.2.2 */
 static void take_block(struct hash *hash)
 {
-	uint32_t w[64], s[8];
+	uint32_t *s = hash->state, w[64];
+	uint32_t a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
 
 	fill_schedule(hash->block, w);
-	memcpy(s, hash->state, sizeof(s));
-	for (size_t i = 0; i < 64; i++) {
-		uint32_t sum1 = rotate(s[4], 6) ^ rotate(s[4], 11) ^ rotate(s[4], 25);
-		uint32_t sum0 = rotate(s[0], 2) ^ rotate(s[0], 13) ^ rotate(s[0], 22);
-		uint32_t t1 = s[7] + sum1 + ((s[4] & s[5]) ^ (~s[4] & s[6])) + constants[i] + w[i];
-		uint32_t t2 = sum0 + ((s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]));
-		memmove(s + 1, s, 7 * sizeof(s[0]));
-		s[4] += t1;
-		s[0] = t1 + t2;
+	for (size_t i = 0; i < 64; i += 8) {
+		const uint32_t *k = constants + i, *x = w + i;
+		turn(a, b, c, &d, e, f, g, &h, k[0] + x[0]);
+		turn(h, a, b, &c, d, e, f, &g, k[1] + x[1]);
+		turn(g, h, a, &b, c, d, e, &f, k[2] + x[2]);
+		turn(f, g, h, &a, b, c, d, &e, k[3] + x[3]);
+		turn(e, f, g, &h, a, b, c, &d, k[4] + x[4]);
+		turn(d, e, f, &g, h, a, b, &c, k[5] + x[5]);
+		turn(c, d, e, &f, g, h, a, &b, k[6] + x[6]);
+		turn(b, c, d, &e, f, g, h, &a, k[7] + x[7]);
 	}
+	const uint32_t gained[8] = {a, b, c, d, e, f, g, h};
 	for (size_t i = 0; i < 8; i++)
-		hash->state[i] += s[i];
+		s[i] += gained[i];
 }
 
 /* NULL bytes are zeroes. */

@@ -221,6 +221,16 @@ static int compare_relocs(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* By offset, as most compilers leave them; those of one place in the file's order. */
+static void sort_relocs(struct hp_object_relocation *relocs, size_t count)
+{
+	for (size_t i = 1; i < count; i++)
+		if (relocs[i].offset < relocs[i - 1].offset) {
+			qsort(relocs, count, sizeof(*relocs), compare_relocs);
+			return;
+		}
+}
+
 static int read_relocations(struct parse *p, const struct hp_section *from)
 {
 	Elf_Data *data = data_of(from);
@@ -238,7 +248,7 @@ static int read_relocations(struct parse *p, const struct hp_section *from)
 		if (r < 0)
 			return r;
 	}
-	qsort(relocs, count, sizeof(*relocs), compare_relocs);
+	sort_relocs(relocs, count);
 	p->object->n_relocs += count;
 	section->relocs = relocs;
 	section->n_relocs = count;

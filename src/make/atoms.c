@@ -108,6 +108,17 @@ static int compare_atoms(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
+static void index_sections(struct hp_atoms *atoms)
+{
+	uint32_t atom = 0;
+
+	for (uint32_t section = 0; section <= atoms->object->n_sections; section++) {
+		while (atom < atoms->count && atoms->items[atom].section < section)
+			atom++;
+		atoms->first[section] = atom;
+	}
+}
+
 static void sort_atoms(struct hp_atoms *atoms)
 {
 	size_t kept = 0;
@@ -121,6 +132,7 @@ static void sort_atoms(struct hp_atoms *atoms)
 		atoms->items[kept++] = *atom;
 	}
 	atoms->count = kept;
+	index_sections(atoms);
 }
 
 /* -- Pieces: what is referred to and has no symbol -------------------------------------------------------------- */
@@ -162,19 +174,21 @@ static int add_piece(struct hp_atoms *atoms, uint32_t index, uint64_t offset, st
 	return add_atom(atoms, &piece, err);
 }
 
+/* Common variables, which are in no section of the file, come last. */
 static const struct hp_atom *find_atom(const struct hp_atoms *atoms, uint32_t section, uint64_t offset)
 {
-	size_t low = 0, high = atoms->count;
+	bool is_common = section >= atoms->object->n_sections;
+	size_t first = atoms->first[is_common ? atoms->object->n_sections : section];
+	size_t low = first, high = is_common ? atoms->count : atoms->first[section + 1];
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		const struct hp_atom *atom = &atoms->items[middle];
-		if (atom->section < section || (atom->section == section && atom->offset <= offset))
+		if (atoms->items[middle].offset <= offset)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low && atoms->items[low - 1].section == section ? &atoms->items[low - 1] : NULL;
+	return low > first && atoms->items[low - 1].section == section ? &atoms->items[low - 1] : NULL;
 }
 
 static bool is_alone(const struct hp_atoms *atoms, const struct hp_atom *atom)
@@ -216,19 +230,33 @@ static bool needs_piece(const struct hp_atoms *atoms, const struct hp_target *ta
 	return !atom || target->offset % 16 == 0 || *atom->name;
 }
 
+static int compare_targets(const void *a, const void *b)
+{
+	const struct hp_target *x = a, *y = b;
+
+	if (x->section != y->section)
+		return x->section < y->section ? -1 : 1;
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* One for each place, though many may refer to it. */
 static int add_pieces(struct hp_atoms *atoms, const struct hp_targets *targets, struct hp_err *err)
 {
-	size_t named = atoms->count;
-	int r = 0;
+	struct hp_target *places = calloc(targets->count + 1, sizeof(*places));
+	size_t n = 0;
+	int r = places ? 0 : no_memory(atoms, err);
 
-	for (size_t i = 0; i < targets->count && r == 0; i++) {
-		struct hp_atoms known = *atoms;
-		known.count = named; /* sorted, unlike those added meanwhile */
-		const struct hp_target *target = &targets->items[i];
-		if (target->section && needs_piece(&known, target))
-			r = add_piece(atoms, target->section, (uint64_t)target->offset, err);
-	}
-	sort_atoms(atoms);
+	for (size_t i = 0; places && i < targets->count; i++)
+		if (targets->items[i].section && needs_piece(atoms, &targets->items[i]))
+			places[n++] = targets->items[i];
+	if (n)
+		qsort(places, n, sizeof(*places), compare_targets);
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (!i || compare_targets(&places[i - 1], &places[i]) != 0)
+			r = add_piece(atoms, places[i].section, (uint64_t)places[i].offset, err);
+	free(places);
+	if (r == 0)
+		sort_atoms(atoms);
 	return r;
 }
 
@@ -491,8 +519,9 @@ static int read_parts(struct hp_atoms *atoms, const struct hp_targets *targets, 
 	return atoms->eh_frame ? hp_unwind_each(atoms->object, atoms->eh_frame, note_fde, atoms, err) : 0;
 }
 
-static int read_atoms(struct hp_atoms *atoms, const char *path, struct hp_err *err)
+static int read_atoms(struct hp_atoms *atoms, const char *path, const struct hp_atoms *like, struct hp_err *err)
 {
+	const struct hp_decoded decoded = like ? (struct hp_decoded){like->object, like->tails} : (struct hp_decoded){0};
 	struct hp_targets targets = {0};
 	int r = hp_object_read(path, &atoms->object, err);
 
@@ -501,24 +530,26 @@ static int read_atoms(struct hp_atoms *atoms, const char *path, struct hp_err *e
 	atoms->unit = "";
 	atoms->eh_frame = find_eh_frame(atoms->object);
 	atoms->of_symbol = calloc(atoms->object->n_symbols, sizeof(*atoms->of_symbol));
-	if (!atoms->of_symbol)
+	atoms->first = calloc(atoms->object->n_sections + 1, sizeof(*atoms->first));
+	if (!atoms->of_symbol || !atoms->first)
 		return no_memory(atoms, err);
 	if ((r = add_symbols(atoms, err)) < 0)
 		return r;
 	sort_atoms(atoms);
-	if ((r = hp_targets_read(atoms->object, &targets, err)) == 0)
+	if ((r = hp_targets_read(atoms->object, like ? &decoded : NULL, &targets, err)) == 0)
 		r = read_parts(atoms, &targets, err);
 	free(targets.items);
+	atoms->tails = targets.tails;
 	return r < 0 ? r : read_scopes(atoms, path, err);
 }
 
-int hp_atoms_read(const char *path, struct hp_atoms **ret_atoms, struct hp_err *err)
+int hp_atoms_read(const char *path, const struct hp_atoms *like, struct hp_atoms **ret_atoms, struct hp_err *err)
 {
 	struct hp_atoms *atoms = calloc(1, sizeof(*atoms));
 
 	if (!atoms)
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to take '%s' apart", path);
-	int r = read_atoms(atoms, path, err);
+	int r = read_atoms(atoms, path, like, err);
 	if (r < 0)
 		hp_atoms_free(atoms);
 	else
@@ -541,7 +572,9 @@ void hp_atoms_free(struct hp_atoms *atoms)
 		free(atoms->items[i].own_scope);
 	}
 	free(atoms->items);
+	free(atoms->first);
 	free(atoms->of_symbol);
+	free(atoms->tails);
 	hp_statics_free(&atoms->statics);
 	hp_debuginfo_close(atoms->info);
 	hp_object_free(atoms->object);
@@ -564,16 +597,7 @@ const uint8_t *hp_atom_bytes(const struct hp_atoms *atoms, const struct hp_atom 
 
 uint32_t hp_atoms_first_in(const struct hp_atoms *atoms, uint32_t section)
 {
-	size_t low = 0, high = atoms->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (atoms->items[middle].section < section)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return (uint32_t)low;
+	return atoms->first[section < atoms->object->n_sections ? section : atoms->object->n_sections];
 }
 
 size_t hp_atoms_functions_in(const struct hp_atoms *atoms, uint32_t section)

@@ -63,14 +63,18 @@ struct hp_atoms {
 	struct hp_statics statics;
 	struct hp_atom *items; /* by section and offset */
 	size_t count;
+	uint32_t *first;     /* per section of the object, and one more: its first atom, or the first behind it */
 	uint32_t *of_symbol; /* per symbol of the object, HP_NO_ATOM */
+	int8_t *tails;       /* per relocation of the object, see make/targets.h */
 	uint32_t eh_frame;   /* index of that section, 0 */
 	const char *unit;    /* STT_FILE */
 	unsigned n_more;     /* who has it beside the one that read it */
 };
 
-/* Reads the object at path. HOTPATCH_ENOTELF, HOTPATCH_ENOMEM, HOTPATCH_EREFUSED (link-time optimised). */
-int hp_atoms_read(const char *path, struct hp_atoms **ret_atoms, struct hp_err *err) HP_MUST_CHECK;
+/* Reads the object at path; like: NULL, or those of an object that may have much of the same code, which saves decoding it.
+ * HOTPATCH_ENOTELF, HOTPATCH_ENOMEM, HOTPATCH_EREFUSED (link-time optimised). */
+int hp_atoms_read(const char *path, const struct hp_atoms *like, struct hp_atoms **ret_atoms,
+                  struct hp_err *err) HP_MUST_CHECK;
 
 /* Somebody else has them too, and frees them. They are the same for all: nothing is written to them once they are read.
  */

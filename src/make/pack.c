@@ -95,6 +95,12 @@ static uint8_t symbol_type(const struct hp_atom *atom)
 	return atom->kind == HP_ATOM_FUNCTION || atom->kind == HP_ATOM_PART ? STT_FUNC : STT_OBJECT;
 }
 
+/* The strings of a file that stand beside the one that is meant have no use for one, and may be thousands. */
+static bool needs_symbol(const struct hp_atom *atom, const struct hp_packed_place *place)
+{
+	return place->is_used || atom->kind != HP_ATOM_PIECE || *atom->name;
+}
+
 static int place_atom(struct hp_packing *p, size_t unit, uint32_t index)
 {
 	const struct hp_atom *atom = &hp_packing_atoms(p, unit)->items[index];
@@ -102,6 +108,8 @@ static int place_atom(struct hp_packing *p, size_t unit, uint32_t index)
 	char name[32];
 
 	place_section(p, unit, atom, place);
+	if (!needs_symbol(atom, place))
+		return 0;
 	snprintf(name, sizeof(name), ".const.%u", index);
 	place->symbol = hp_patchwriter_define(p->writer, *atom->name ? atom->name : name, place->section, place->offset,
 	                                      atom->size, symbol_type(atom));
@@ -115,6 +123,16 @@ static int place_atom(struct hp_packing *p, size_t unit, uint32_t index)
 	return 0; /* NOLINT(-Wanalyzer-malloc-leak): the tree has it */
 }
 
+static void mark_used(const struct hp_packing *p, size_t unit)
+{
+	const struct hp_atoms *atoms = hp_packing_atoms(p, unit);
+
+	for (uint32_t i = 0; i < atoms->count; i++)
+		for (size_t k = 0; p->units[unit].packed[i] && k < atoms->items[i].n_refs; k++)
+			if (atoms->items[i].refs[k].atom != HP_NO_ATOM)
+				p->places[unit][atoms->items[i].refs[k].atom].is_used = true;
+}
+
 static int place_unit(struct hp_packing *p, size_t unit)
 {
 	const struct hp_atoms *atoms = hp_packing_atoms(p, unit);
@@ -125,6 +143,7 @@ static int place_unit(struct hp_packing *p, size_t unit)
 	/* NOLINTNEXTLINE(-Wanalyzer-malloc-leak): free_packing frees what the packing has */
 	if (!p->places[unit] || !p->whole[unit])
 		return hp_packing_no_memory(p); /* NOLINT(-Wanalyzer-malloc-leak): as above */
+	mark_used(p, unit);
 	for (uint32_t i = 0; i < atoms->count && r == 0; i++)
 		if (p->units[unit].packed[i])
 			r = place_atom(p, unit, i);

@@ -25,6 +25,7 @@ struct hp_packed_place {
 	uint32_t section, symbol;
 	uint64_t offset;  /* of the atom in that section */
 	uint32_t binding; /* symbol of the binding of its old atom; 0: none yet */
+	bool is_used;     /* something packed refers to it */
 };
 
 /* Something of the program that the patch refers to. */

@@ -1,6 +1,7 @@
 #include "make/targets.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <Zydis/Zydis.h>
 
@@ -20,9 +21,23 @@ struct hp_target hp_target_of(const struct hp_object *object, const struct hp_ob
 
 /* -- Code: which instruction each relocation lies in ------------------------------------------------------------ */
 
+enum {
+	UNDECODED = -1, /* instead of a tail */
+	LOOK_AHEAD = 64,
+};
+
+struct reading {
+	const struct hp_object *object;
+	const struct hp_decoded *like; /* NULL */
+	size_t next_like;              /* behind the section of it that was found last */
+	struct hp_targets targets;
+	struct hp_err *err;
+};
+
 struct code {
 	const struct hp_object_section *section;
 	struct hp_target *next, *end; /* those not met yet */
+	int8_t *tail;                 /* of the next one */
 	const struct hp_object_relocation *unknown;
 };
 
@@ -32,19 +47,25 @@ static bool is_relative(uint32_t type)
 	return hp_field_of(type, &field) && field.is_relative;
 }
 
+static void add_tail(struct hp_target *target, int8_t tail)
+{
+	target->tail = tail;
+	target->offset += tail;
+}
+
 /* Relocations are in order of their offsets, as instructions are. */
 static void meet_instruction(struct code *code, size_t begin, size_t end)
 {
 	size_t reach = end ? end : begin + 1;
 
-	for (; code->next < code->end && code->next->reloc->offset < reach; code->next++) {
+	for (; code->next < code->end && code->next->reloc->offset < reach; code->next++, code->tail++) {
 		struct hp_target *target = code->next;
 		if (!is_relative(target->reloc->type))
 			continue;
 		if (!end && target->section)
 			code->unknown = target->reloc;
-		target->tail = end ? (int64_t)(end - target->reloc->offset) : 4;
-		target->offset += target->tail;
+		*code->tail = end ? (int8_t)(end - target->reloc->offset) : UNDECODED;
+		add_tail(target, end ? *code->tail : 4);
 	}
 }
 
@@ -57,7 +78,7 @@ static void walk_code(struct code *code)
 	ZydisDecodedInstruction instruction;
 
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	for (size_t at = 0; at < size;) {
+	for (size_t at = 0; at < size && code->next < code->end;) {
 		if (ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, NULL, bytes + at, size - at, &instruction))) {
 			meet_instruction(code, at, at + instruction.length);
 			at += instruction.length;
@@ -69,43 +90,108 @@ static void walk_code(struct code *code)
 }
 
 /* A prefix of NOPs before an entry decodes like anything else; functions are aligned with whole instructions. */
-static int read_code(const struct hp_object *object, const struct hp_object_section *section, struct hp_target *first,
-                     struct hp_err *err)
+static int decode(const struct reading *r, const struct hp_object_section *section, struct hp_target *first,
+                  int8_t *tails)
 {
-	struct code code = {section, first, first + section->n_relocs, NULL};
+	struct code code = {section, first, first + section->n_relocs, tails, NULL};
 
 	walk_code(&code);
 	if (!code.unknown)
 		return 0;
-	return hp_err_set(err, HOTPATCH_EBUILD, "cannot decode the code at %#llx of section '%s' in '%s'",
-	                  (unsigned long long)code.unknown->offset, section->name, object->name);
+	return hp_err_set(r->err, HOTPATCH_EBUILD, "cannot decode the code at %#llx of section '%s' in '%s'",
+	                  (unsigned long long)code.unknown->offset, section->name, r->object->name);
+}
+
+/* -- Code that was decoded before ------------------------------------------------------------------------------- */
+
+static bool is_same_code(const struct hp_object_section *a, const struct hp_object_section *b)
+{
+	if (!a->bytes || a->size != b->size || a->n_relocs != b->n_relocs || memcmp(a->bytes, b->bytes, a->size) != 0)
+		return false;
+	for (size_t i = 0; i < a->n_relocs; i++)
+		if (a->relocs[i].offset != b->relocs[i].offset || a->relocs[i].type != b->relocs[i].type)
+			return false;
+	return true;
+}
+
+/* The section of that name, which most often is the next one. */
+static const struct hp_object_section *find_like(struct reading *r, const char *name)
+{
+	const struct hp_object *object = r->like ? r->like->object : NULL;
+
+	for (size_t i = r->next_like; object && i < object->n_sections && i < r->next_like + LOOK_AHEAD; i++)
+		if (object->sections[i].flags & SHF_EXECINSTR && strcmp(object->sections[i].name, name) == 0) {
+			r->next_like = i + 1;
+			return &object->sections[i];
+		}
+	return NULL;
+}
+
+/* The tails of the same code, if all of it could be decoded; NULL. */
+static const int8_t *known_tails(struct reading *r, const struct hp_object_section *section)
+{
+	const struct hp_object_section *like = find_like(r, section->name);
+
+	if (!like || !is_same_code(like, section))
+		return NULL;
+	const int8_t *tails = r->like->tails + (like->relocs - r->like->object->relocs);
+	for (size_t i = 0; i < like->n_relocs; i++)
+		if (tails[i] == UNDECODED)
+			return NULL;
+	return tails;
+}
+
+static int read_code(struct reading *r, const struct hp_object_section *section, struct hp_target *first)
+{
+	int8_t *tails = r->targets.tails + (section->relocs - r->object->relocs);
+	const int8_t *known = known_tails(r, section);
+
+	if (!known)
+		return decode(r, section, first, tails);
+	memcpy(tails, known, section->n_relocs);
+	for (size_t i = 0; i < section->n_relocs; i++)
+		add_tail(&first[i], tails[i]);
+	return 0;
 }
 
 /* -- All ------------------------------------------------------------------------------------------------------- */
 
-int hp_targets_read(const struct hp_object *object, struct hp_targets *ret_targets, struct hp_err *err)
+static int read_section(struct reading *r, uint32_t index)
 {
-	struct hp_targets targets = {calloc(object->n_relocs + 1, sizeof(*targets.items)), 0};
+	const struct hp_object_section *section = &r->object->sections[index];
+	struct hp_target *first = r->targets.items + r->targets.count;
+
+	if (!(section->flags & SHF_ALLOC) || !section->n_relocs)
+		return 0;
+	for (size_t k = 0; k < section->n_relocs; k++) {
+		first[k] = hp_target_of(r->object, &section->relocs[k]);
+		first[k].from = index;
+	}
+	r->targets.count += section->n_relocs;
+	return section->flags & SHF_EXECINSTR && section->bytes ? read_code(r, section, first) : 0;
+}
+
+int hp_targets_read(const struct hp_object *object, const struct hp_decoded *like, struct hp_targets *ret_targets,
+                    struct hp_err *err)
+{
+	size_t n = object->n_relocs;
+	struct reading reading = {
+		.object = object,
+		.like = like,
+		.targets = {calloc(n + 1, sizeof(struct hp_target)), 0, calloc(n + 1, sizeof(int8_t))},
+		.err = err,
+	};
 	int r = 0;
 
-	if (!targets.items)
-		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory to take '%s' apart", object->name);
-	for (uint32_t i = 1; i < object->n_sections && r == 0; i++) {
-		const struct hp_object_section *section = &object->sections[i];
-		struct hp_target *first = targets.items + targets.count;
-		if (!(section->flags & SHF_ALLOC) || !section->n_relocs)
-			continue;
-		for (size_t k = 0; k < section->n_relocs; k++) {
-			struct hp_target *target = &targets.items[targets.count++];
-			*target = hp_target_of(object, &section->relocs[k]);
-			target->from = i;
-		}
-		if (section->flags & SHF_EXECINSTR && section->bytes)
-			r = read_code(object, section, first, err);
+	if (!reading.targets.items || !reading.targets.tails)
+		r = hp_err_set(err, HOTPATCH_ENOMEM, "no memory to take '%s' apart", object->name);
+	for (uint32_t i = 1; i < object->n_sections && r == 0; i++)
+		r = read_section(&reading, i);
+	if (r < 0) {
+		free(reading.targets.items);
+		free(reading.targets.tails);
+	} else {
+		*ret_targets = reading.targets;
 	}
-	if (r < 0)
-		free(targets.items);
-	else
-		*ret_targets = targets;
 	return r;
 }

@@ -48,9 +48,9 @@ static int compare(struct hp_atoms *old_atoms, struct hp_atoms *new_atoms, struc
 static int read_both(const char *old_path, const char *new_path, struct hp_atoms **ret_old, struct hp_atoms **ret_new,
                      struct hp_err *err)
 {
-	int r = hp_atoms_read(old_path, ret_old, err);
+	int r = hp_atoms_read(old_path, NULL, ret_old, err);
 
-	if (r < 0 || (r = hp_atoms_read(new_path, ret_new, err)) == 0)
+	if (r < 0 || (r = hp_atoms_read(new_path, *ret_old, ret_new, err)) == 0)
 		return r;
 	hp_atoms_free(*ret_old);
 	return r;

@@ -32,11 +32,12 @@ static int keep(struct hp_objects *objects, const char *path, struct hp_atoms *a
 	return 0; /* NOLINT(-Wanalyzer-malloc-leak): the objects have it */
 }
 
-int hp_objects_atoms(struct hp_objects *objects, const char *path, struct hp_atoms **ret_atoms, struct hp_err *err)
+int hp_objects_atoms(struct hp_objects *objects, const char *path, const struct hp_atoms *like,
+                     struct hp_atoms **ret_atoms, struct hp_err *err)
 {
 	struct hp_object_read *found = find(objects, path);
 	struct hp_atoms *atoms = found ? found->atoms : NULL;
-	int r = found ? 0 : hp_atoms_read(path, &atoms, err);
+	int r = found ? 0 : hp_atoms_read(path, like, &atoms, err);
 
 	if (r == 0 && !found)
 		r = keep(objects, path, atoms, err);

@@ -24,8 +24,8 @@ struct hp_objects {
 };
 
 /* As hp_atoms_read, where it was not read before. The caller frees its share. */
-int hp_objects_atoms(struct hp_objects *objects, const char *path, struct hp_atoms **ret_atoms,
-                     struct hp_err *err) HP_MUST_CHECK;
+int hp_objects_atoms(struct hp_objects *objects, const char *path, const struct hp_atoms *like,
+                     struct hp_atoms **ret_atoms, struct hp_err *err) HP_MUST_CHECK;
 
 /* The same of the one object of which only bytes and symbols count. */
 int hp_objects_plain(struct hp_objects *objects, const char *path, struct hp_object **ret_plain,

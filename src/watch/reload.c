@@ -134,9 +134,9 @@ static int compare_objects(const struct run *run, struct hp_source *unit, const 
 	int r = plain_path ? hp_objects_plain(&unit->read, plain_path, &plain, run->err) : 0;
 
 	if (r == 0)
-		r = hp_objects_atoms(&unit->read, old_path, &old_atoms, run->err);
+		r = hp_objects_atoms(&unit->read, old_path, NULL, &old_atoms, run->err);
 	if (r == 0)
-		r = hp_objects_atoms(&unit->read, new_path, &new_atoms, run->err);
+		r = hp_objects_atoms(&unit->read, new_path, old_atoms, &new_atoms, run->err);
 	if (r == 0)
 		return hp_unit_of_atoms(unit->base, plain, old_atoms, new_atoms, ret_made, run->err);
 	hp_object_free(plain);

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	char path[MEMORY_FILE_PATH];
 	int fd = memory_file(bytes, size, path);
 
-	if (hp_atoms_read(path, &old_atoms, &err) == 0 && hp_atoms_read(path, &new_atoms, &err) == 0 &&
+	if (hp_atoms_read(path, NULL, &old_atoms, &err) == 0 && hp_atoms_read(path, old_atoms, &new_atoms, &err) == 0 &&
 	    hp_diff_make(old_atoms, new_atoms, &diff, &err) == 0) {
 		for (size_t i = 0; i < new_atoms->count; i++)
 			hp_atom_describe(new_atoms, &new_atoms->items[i]);
