@@ -24,7 +24,6 @@ struct hp_patchwriter {
 	struct row names, symbols, strings, notes;
 	size_t n_symbols, first_global;
 	size_t note; /* where the open note begins in notes; SIZE_MAX: none is open */
-	uint32_t notes_section;
 	bool failed;
 };
 
@@ -239,7 +238,7 @@ static void add_digest_note(struct hp_patchwriter *w)
 static uint32_t add_tables(struct hp_patchwriter *w)
 {
 	add_digest_note(w);
-	w->notes_section = hp_patchwriter_section(w, HP_PATCH_NOTES, SHT_NOTE, 0, 4, w->notes.at, w->notes.size);
+	hp_patchwriter_section(w, HP_PATCH_NOTES, SHT_NOTE, 0, 4, w->notes.at, w->notes.size);
 	uint32_t table = hp_patchwriter_section(w, ".symtab", SHT_SYMTAB, 0, 8, w->symbols.at, w->symbols.size);
 	uint32_t strings = hp_patchwriter_section(w, ".strtab", SHT_STRTAB, 0, 1, w->strings.at, w->strings.size);
 	if (w->failed)
@@ -275,15 +274,6 @@ static void put_sections(struct hp_patchwriter *w, struct row *file, Elf64_Ehdr 
 		memcpy(file->at, header, sizeof(*header));
 }
 
-static void put_digest(const struct hp_patchwriter *w, struct row *file)
-{
-	const Elf64_Shdr *notes = &w->sections[w->notes_section].header;
-	struct hp_mask digest = {(uint32_t)(notes->sh_offset + notes->sh_size - HP_HASH_SIZE), HP_HASH_SIZE};
-	uint8_t hash[HP_HASH_SIZE];
-	hp_code_hash(file->at, file->size, &digest, 1, hash);
-	memcpy(file->at + digest.offset, hash, sizeof(hash));
-}
-
 int hp_patchwriter_finish(struct hp_patchwriter *w, uint8_t **ret_bytes, size_t *ret_size, struct hp_err *err)
 {
 	struct row file = {0};
@@ -308,10 +298,21 @@ int hp_patchwriter_finish(struct hp_patchwriter *w, uint8_t **ret_bytes, size_t 
 		free(file.at);
 		return hp_err_set(err, HOTPATCH_ENOMEM, "no memory for the patch file");
 	}
-	put_digest(w, &file);
 	*ret_bytes = file.at;
 	*ret_size = file.size;
 	return 0;
+}
+
+/* The end of the only section of notes there is in what this writer has made. */
+static size_t digest_place(const uint8_t *bytes)
+{
+	Elf64_Ehdr header;
+	Elf64_Shdr section = {0};
+
+	memcpy(&header, bytes, sizeof(header));
+	for (size_t i = 0; i < header.e_shnum && section.sh_type != SHT_NOTE; i++)
+		memcpy(&section, bytes + header.e_shoff + i * sizeof(section), sizeof(section));
+	return section.sh_offset + section.sh_size - HP_HASH_SIZE;
 }
 
 static int write_fully(int fd, const uint8_t *bytes, size_t size)
@@ -328,6 +329,18 @@ static int write_fully(int fd, const uint8_t *bytes, size_t size)
 	return 0;
 }
 
+static int write_patch(int fd, const uint8_t *bytes, size_t size)
+{
+	struct hp_mask digest = {(uint32_t)digest_place(bytes), HP_HASH_SIZE};
+	size_t end = digest.offset + HP_HASH_SIZE;
+	uint8_t hash[HP_HASH_SIZE];
+
+	hp_code_hash(bytes, size, &digest, 1, hash);
+	if (write_fully(fd, bytes, digest.offset) < 0 || write_fully(fd, hash, HP_HASH_SIZE) < 0)
+		return -1;
+	return write_fully(fd, bytes + end, size - end);
+}
+
 int hp_patchwriter_save(const char *path, const uint8_t *bytes, size_t size, struct hp_err *err)
 {
 	char beside[4096];
@@ -338,7 +351,7 @@ int hp_patchwriter_save(const char *path, const uint8_t *bytes, size_t size, str
 	int fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return hp_err_system(err, HOTPATCH_ENOFILE, errno, "cannot write '%s'", path);
-	if (write_fully(fd, bytes, size) < 0)
+	if (write_patch(fd, bytes, size) < 0)
 		number = errno;
 	if (close(fd) < 0 && !number)
 		number = errno;

@@ -34,11 +34,12 @@ void hp_patchwriter_number(struct hp_patchwriter *writer, uint64_t value, size_t
 void hp_patchwriter_string(struct hp_patchwriter *writer, const char *string);
 void hp_patchwriter_bytes(struct hp_patchwriter *writer, const uint8_t *bytes, size_t size);
 
-/* *ret_bytes is the caller's to free. HOTPATCH_ENOMEM, HOTPATCH_ENOTSUP (more sections than a file can have). */
+/* *ret_bytes is the caller's to free; they have no digest, which is for what lies in files. HOTPATCH_ENOMEM, HOTPATCH_ENOTSUP (more sections than a file can have). */
 int hp_patchwriter_finish(struct hp_patchwriter *writer, uint8_t **ret_bytes, size_t *ret_size,
                           struct hp_err *err) HP_MUST_CHECK;
 
-/* Writes beside path and renames, so that nobody finds half a file. HOTPATCH_ENOFILE. */
+/* Writes what finish has made, with its digest, beside path and renames, so that nobody finds half a file.
+ * HOTPATCH_ENOFILE. */
 int hp_patchwriter_save(const char *path, const uint8_t *bytes, size_t size, struct hp_err *err) HP_MUST_CHECK;
 
 #endif

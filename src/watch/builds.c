@@ -234,6 +234,7 @@ int hp_builds_start(struct hp_builds *builds, struct hp_source *unit, struct hp_
 	if (r == 0)
 		r = start_base(builds, unit, err);
 	unit->is_dirty = unit->is_failed = r < 0;
+	unit->is_untold = false;
 	return r;
 }
 

@@ -32,6 +32,8 @@ struct hp_source_file {
 	uint64_t hash;          /* 0: it is not there */
 	bool touched;           /* its bytes are to be compared with the hash, */
 	double due;             /* not before then (CLOCK_MONOTONIC, ms) */
+	bool is_open;           /* it was written to, and not closed since */
+	bool was_read;          /* by a compiler while it was touched: nobody knows what that has seen */
 	struct hp_source *unit; /* that is compiled from it; NULL: it is a header */
 };
 
@@ -52,7 +54,8 @@ struct hp_source {
 	bool knows_files; /* they are all that it includes, not only itself */
 	enum hp_base state;
 	char *plain, *old, *object, *applied; /* paths; object may be applied */
-	char *said;                           /* by the compiler, of the last attempt */
+	char *said;                           /* by the compiler, of the last attempt, */
+	bool is_untold;                       /* and nobody was told */
 	double ms;                            /* it took */
 	struct hp_part part;
 	struct hp_objects read;   /* of all these */

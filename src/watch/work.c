@@ -74,6 +74,19 @@ static void touch_failed(struct hp_work *w, double due)
 	}
 }
 
+static bool is_compiling(const struct hp_work *w)
+{
+	return hp_jobs_count(w->jobs) > 0;
+}
+
+static bool is_being_read(const struct hp_work *w, size_t file)
+{
+	for (size_t i = 0; i < w->units.n; i++)
+		if (hp_unit_has_file(w->units.v[i], file) && hp_builds_has(&w->builds, w->units.v[i]))
+			return true;
+	return false;
+}
+
 static void learn(struct hp_work *w, bool is_idle)
 {
 	struct hp_err err;
@@ -93,6 +106,8 @@ static void see(void *arg, const char *path, bool is_open)
 	} else if (file != SIZE_MAX) {
 		w->units.files[file].touched = true;
 		w->units.files[file].due = due;
+		w->units.files[file].is_open = is_open;
+		w->units.files[file].was_read |= is_being_read(w, file);
 		if (!w->first_seen)
 			w->first_seen = now;
 		if (!w->units.files[file].unit) /* a header: it may be one of units that are not known well yet */
@@ -146,15 +161,6 @@ static void dirty_units(struct hp_work *w, size_t file)
 			w->units.v[i]->is_dirty = true;
 }
 
-/* One that is being compiled may have been read while it was written, whatever it has now. */
-static bool is_being_read(const struct hp_work *w, size_t file)
-{
-	for (size_t i = 0; i < w->units.n; i++)
-		if (hp_unit_has_file(w->units.v[i], file) && hp_builds_has(&w->builds, w->units.v[i]))
-			return true;
-	return false;
-}
-
 /* A file that has gone comes back, or its units are changed so that they do without. */
 static void compare_file(struct hp_work *w, size_t index)
 {
@@ -162,9 +168,10 @@ static void compare_file(struct hp_work *w, size_t index)
 	uint64_t hash = hp_text_hash(file->path);
 
 	file->touched = false;
-	if (!hash || (hash == file->hash && !(w->first_seen && is_being_read(w, index))))
+	if (!hash || (hash == file->hash && !file->was_read))
 		return;
 	file->hash = hash;
+	file->was_read = false;
 	dirty_units(w, index);
 }
 
@@ -179,6 +186,7 @@ static void compile_dirty(struct hp_work *w)
 		if (!w->saved_at)
 			w->saved_at = w->first_seen ? w->first_seen : hp_clock_ms();
 		w->has_failed = w->is_correction = false;
+		w->waits_since = 0;
 		if (hp_builds_start(&w->builds, unit, &err) < 0)
 			hp_work_say_failure(w, &err);
 	}
@@ -200,6 +208,43 @@ static bool is_at_rest(struct hp_work *w)
 	return !is_open;
 }
 
+/* The only file that is touched; n_files: none is, or several are. */
+static size_t only_touched(const struct hp_work *w)
+{
+	size_t only = w->units.n_files;
+
+	for (size_t i = 0; i < w->units.n_files; i++) {
+		if (!w->units.files[i].touched)
+			continue;
+		if (only < w->units.n_files)
+			return w->units.n_files;
+		only = i;
+	}
+	return only;
+}
+
+/* One file that is saved while nothing else is done: its compilers run while it comes to rest. */
+static void begin_early(struct hp_work *w)
+{
+	size_t only = w->saved_at || w->database_due || is_compiling(w) ? w->units.n_files : only_touched(w);
+
+	if (only == w->units.n_files || w->units.files[only].is_open || !w->first_seen ||
+	    hp_saves_is_open(w->units.files[only].path))
+		return;
+	compare_file(w, only);
+	w->units.files[only].touched = true;
+	w->settled_at = hp_clock_ms();
+	compile_dirty(w);
+}
+
+static bool has_dirty_unit(const struct hp_work *w)
+{
+	for (size_t i = 0; i < w->units.n; i++)
+		if (w->units.v[i]->is_dirty)
+			return true;
+	return false;
+}
+
 static void settle(struct hp_work *w)
 {
 	struct hp_err err;
@@ -214,7 +259,8 @@ static void settle(struct hp_work *w)
 	for (size_t i = 0; i < w->units.n_files; i++)
 		if (w->units.files[i].touched)
 			compare_file(w, i);
-	w->settled_at = hp_clock_ms();
+	if (has_dirty_unit(w))
+		w->settled_at = hp_clock_ms();
 	compile_dirty(w);
 	w->first_seen = 0;
 }
@@ -236,7 +282,7 @@ static void take_builds(struct hp_work *w)
 		if (unit->is_dirty)
 			compile_dirty(w);
 		else if (!unit->is_part || unit->is_failed)
-			hp_report_compiler(w->report, unit);
+			unit->is_untold = true;
 		/* The whole of what was applied already: it is compared now, or told of where it failed. */
 		if (unit->part.is_applied && (!unit->is_part || unit->is_failed) && !w->saved_at) {
 			w->saved_at = w->settled_at = unit->part.saved_at;
@@ -246,9 +292,14 @@ static void take_builds(struct hp_work *w)
 	}
 }
 
-static bool is_compiling(const struct hp_work *w)
+/* What compilers said, but for what may have been half a file. */
+static void tell_compilers(struct hp_work *w)
 {
-	return hp_jobs_count(w->jobs) > 0;
+	for (size_t i = 0; i < w->units.n && !rest_at(w); i++) {
+		if (w->units.v[i]->is_untold)
+			hp_report_compiler(w->report, w->units.v[i]);
+		w->units.v[i]->is_untold = false;
+	}
 }
 
 static bool is_waiting(const struct hp_source *unit)
@@ -365,8 +416,9 @@ static bool reload(struct hp_work *w, struct hp_source *part)
 		.patch_file = w->patch_file,
 		.is_correction = w->is_correction,
 	};
+	double waited = w->waits_since ? hp_clock_ms() - w->waits_since : 0;
 	struct hp_reload_times times = {.compiler_ms = compiler_ms(w),
-	                                .settle_ms = w->settled_at - w->saved_at,
+	                                .settle_ms = w->settled_at - w->saved_at + waited,
 	                                .is_by_key = w->is_by_key,
 	                                .why_whole = why_whole(w)};
 	struct hp_reload reload;
@@ -414,8 +466,10 @@ static void finish(struct hp_work *w)
 	if (!w->saved_at || (is_compiling(w) && !part))
 		return;
 	hp_saves_take(w->saves, see, w);
-	if (rest_at(w))
+	if (rest_at(w)) {
+		w->waits_since = w->waits_since ? w->waits_since : hp_clock_ms();
 		return;
+	}
 	if (has_failed_unit(w))
 		say_failed(w, "could not be compiled");
 	else if (has_baseless_unit(w))
@@ -424,7 +478,7 @@ static void finish(struct hp_work *w)
 		say_waiting(w);
 	else if (has_fresh_unit(w) && !reload(w, part))
 		return;
-	w->saved_at = 0;
+	w->saved_at = w->waits_since = 0;
 	w->is_wanted = w->is_by_key = w->is_correction = false;
 }
 
@@ -473,8 +527,10 @@ int hp_work_timeout(const struct hp_work *w)
 void hp_work_go_on(struct hp_work *w)
 {
 	hp_saves_take(w->saves, see, w);
+	begin_early(w);
 	settle(w);
 	take_builds(w);
+	tell_compilers(w);
 	finish(w);
 	spin(w);
 }
