@@ -143,6 +143,14 @@ static void add_large(const struct commands *c, const char *how, const char *wit
 	costs_clear(costs);
 }
 
+static void budget_beyond(const struct commands *c, const char *how, const char *with, struct costs *costs)
+{
+	char quantity[160];
+
+	snprintf(quantity, sizeof(quantity), "save, beyond the compiler, %s, %s", how, with);
+	report_budget(c->report, &(struct budget){quantity, "ms", 0, 40, median(&costs->beyond), NULL});
+}
+
 static void measure_parts(const struct commands *c, const struct project *project, const char *with)
 {
 	struct session session = session_begin(project, c->hotpatch, NULL);
@@ -153,11 +161,8 @@ static void measure_parts(const struct commands *c, const struct project *projec
 		for (unsigned i = 0, n = times(c, 12, 4); i < n; i++)
 			save(&session, project, project_write_large, number++, &costs);
 	session_end(&session);
-	if (costs.beyond.n > 0) {
-		char quantity[160];
-		snprintf(quantity, sizeof(quantity), "save, beyond the compiler, its function alone, %s", with);
-		report_budget(c->report, &(struct budget){quantity, "ms", 0, 40, median(&costs.beyond), NULL});
-	}
+	if (costs.beyond.n > 0)
+		budget_beyond(c, "its function alone", with, &costs);
 	add_large(c, "its function alone", with, &costs);
 	project_write_large(project, 1);
 
@@ -166,6 +171,7 @@ static void measure_parts(const struct commands *c, const struct project *projec
 	for (unsigned i = 0, n = times(c, 5, 3); i < n; i++)
 		save(&session, project, project_write_large, number++, &whole);
 	session_end(&session);
+	budget_beyond(c, "whole", with, &whole);
 	add_large(c, "whole", with, &whole);
 }
 

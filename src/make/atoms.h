@@ -89,6 +89,9 @@ bool hp_atom_is_named(const struct hp_atom *atom);
 /* The bytes of the atom; NULL where they are all zero. */
 const uint8_t *hp_atom_bytes(const struct hp_atoms *atoms, const struct hp_atom *atom);
 
+/* The last atom of the section that begins at that offset or before it; NULL. */
+const struct hp_atom *hp_atoms_find(const struct hp_atoms *atoms, uint32_t section, uint64_t offset);
+
 /* The first atom of that section or one behind it, as an index; count where there is none. */
 uint32_t hp_atoms_first_in(const struct hp_atoms *atoms, uint32_t section);
 
