@@ -1,8 +1,8 @@
-/* test_targets - what relocations refer to, where another object has some of the same code: that is not decoded again, and
- * what it says is the same as if it were.
+/* test_targets - what relocations refer to, where another object has some of the same code: that is not decoded again,
+ * and what it says is the same as if it were.
  *
- * Seen to fail: with sections taken for the same by their names alone (other, retyped, poisoned), with relocations that are
- * not compared (retyped), with what could not be decoded taken over (undecodable), and without anything taken over
+ * Seen to fail: with sections taken for the same by their names alone (other, retyped, poisoned), with relocations that
+ * are not compared (retyped), with what could not be decoded taken over (undecodable), and without anything taken over
  * (poisoned).
  */
 #include "build.h"
@@ -10,7 +10,7 @@
 #include "make/targets.h"
 
 /* The program of the test: a function in a section of its own for each of these. */
-#define LOADS(name, value)                                                                                            \
+#define LOADS(name, value)                                                                                             \
 	".section .text." name ",\"ax\",@progbits\n" name ": movl $" value ",place(%rip)\nmovl place(%rip),%eax\nret\n"
 #define PLACE ".section .data.place,\"aw\"\n.long 0\nplace: .long 0\n"
 
@@ -32,8 +32,8 @@ static struct read read_text(const char *name, const char *text, const struct re
 	assert_int_equal(system(command), 0);
 	snprintf(path, sizeof(path), "%s.o", name);
 	assert_int_equal(hp_object_read(in_folder(path), &read.object, &read.err), 0);
-	const struct hp_decoded decoded = like ? (struct hp_decoded){like->object, like->targets.tails}
-	                                       : (struct hp_decoded){0};
+	const struct hp_decoded decoded =
+		like ? (struct hp_decoded){like->object, like->targets.tails} : (struct hp_decoded){0};
 	read.code = hp_targets_read(read.object, like ? &decoded : NULL, &read.targets, &read.err);
 	return read;
 }
@@ -62,7 +62,8 @@ static void assert_same(const struct read *a, const struct read *b)
 	assert_int_equal(a->targets.count, b->targets.count);
 	for (size_t i = 0; i < a->targets.count; i++) {
 		const struct hp_target *x = &a->targets.items[i], *y = &b->targets.items[i];
-		assert_true(x->from == y->from && x->section == y->section && x->offset == y->offset && x->tail == y->tail);
+		assert_true(x->from == y->from && x->section == y->section && x->offset == y->offset &&
+		            x->tail == y->tail);
 	}
 	assert_memory_equal(a->targets.tails, b->targets.tails, a->object->n_relocs);
 }
@@ -70,7 +71,8 @@ static void assert_same(const struct read *a, const struct read *b)
 /* With `old` and without it. */
 static void assert_alike(const char *old, const char *new)
 {
-	struct read like = read_text("old", old, NULL), with = read_text("new", new, &like), alone = read_text("new", new, NULL);
+	struct read like = read_text("old", old, NULL), with = read_text("new", new, &like),
+		    alone = read_text("new", new, NULL);
 
 	assert_same(&with, &alone);
 	free_read(&like);
@@ -127,8 +129,8 @@ static void test_poisoned(void **state)
 	free_read(&new);
 }
 
-/* The last byte is the begin of an instruction: of what another file has nothing has to be known, of a place in a section
- * the instruction. */
+/* The last byte is the begin of an instruction: of what another file has nothing has to be known, of a place in a
+ * section the instruction. */
 static void test_undecodable(void **state)
 {
 	static const char code[] = ".section .text.one,\"ax\",@progbits\none: ret\n.byte place - .\n";

@@ -45,8 +45,8 @@ static void fill_schedule(const uint8_t *block, uint32_t w[64])
 
 /* FIPS 180-4, 6.2.2, step 3: a round gives two of the eight new values; the others move on by one place, which is what
  * each round is called with. */
-static inline void turn(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f, uint32_t g, uint32_t *h,
-                        uint32_t word)
+static inline void turn(uint32_t a, uint32_t b, uint32_t c, uint32_t *d, uint32_t e, uint32_t f, uint32_t g,
+                        uint32_t *h, uint32_t word)
 {
 	uint32_t sum1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
 	uint32_t sum0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);

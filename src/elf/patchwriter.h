@@ -34,7 +34,8 @@ void hp_patchwriter_number(struct hp_patchwriter *writer, uint64_t value, size_t
 void hp_patchwriter_string(struct hp_patchwriter *writer, const char *string);
 void hp_patchwriter_bytes(struct hp_patchwriter *writer, const uint8_t *bytes, size_t size);
 
-/* *ret_bytes is the caller's to free; they have no digest, which is for what lies in files. HOTPATCH_ENOMEM, HOTPATCH_ENOTSUP (more sections than a file can have). */
+/* *ret_bytes is the caller's to free; they have no digest, which is for what lies in files. HOTPATCH_ENOMEM,
+ * HOTPATCH_ENOTSUP (more sections than a file can have). */
 int hp_patchwriter_finish(struct hp_patchwriter *writer, uint8_t **ret_bytes, size_t *ret_size,
                           struct hp_err *err) HP_MUST_CHECK;
 

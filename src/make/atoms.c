@@ -354,7 +354,8 @@ static int read_parts(struct hp_atoms *atoms, const struct hp_targets *targets, 
 
 static int read_atoms(struct hp_atoms *atoms, const char *path, const struct hp_atoms *like, struct hp_err *err)
 {
-	const struct hp_decoded decoded = like ? (struct hp_decoded){like->object, like->tails} : (struct hp_decoded){0};
+	const struct hp_decoded decoded =
+		like ? (struct hp_decoded){like->object, like->tails} : (struct hp_decoded){0};
 	struct hp_targets targets = {0};
 	int r = hp_object_read(path, &atoms->object, err);
 

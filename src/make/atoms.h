@@ -71,8 +71,8 @@ struct hp_atoms {
 	unsigned n_more;     /* who has it beside the one that read it */
 };
 
-/* Reads the object at path; like: NULL, or those of an object that may have much of the same code, which saves decoding it.
- * HOTPATCH_ENOTELF, HOTPATCH_ENOMEM, HOTPATCH_EREFUSED (link-time optimised). */
+/* Reads the object at path; like: NULL, or those of an object that may have much of the same code, which saves decoding
+ * it. HOTPATCH_ENOTELF, HOTPATCH_ENOMEM, HOTPATCH_EREFUSED (link-time optimised). */
 int hp_atoms_read(const char *path, const struct hp_atoms *like, struct hp_atoms **ret_atoms,
                   struct hp_err *err) HP_MUST_CHECK;
 

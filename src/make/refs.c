@@ -129,7 +129,7 @@ static int note_outside(struct hp_atoms *atoms, struct hp_atom *atom, const stru
                         struct hp_err *err)
 {
 	struct hp_target target = hp_target_of(atoms->object, reloc);
-	struct hp_ref *ref = append_ref(atom);
+	struct hp_ref *ref = append_ref(atom); /* NOLINT(-Wanalyzer-malloc-leak): the atom has it */
 
 	if (!ref)
 		return no_memory(atoms, err);

@@ -4,8 +4,8 @@
  *     48 8d 3d [....]    lea s(%rip),%rdi    field at 3, end at 7: the tail is 4
  *
  * An assembler replaces a local symbol by its section, and the addend then holds both where the symbol lies and how far
- * away the end of the instruction is. Only the instruction tells them apart. Where another object has the same code, and
- * its instructions were decoded, they are not decoded again.
+ * away the end of the instruction is. Only the instruction tells them apart. Where another object has the same code,
+ * and its instructions were decoded, they are not decoded again.
  */
 #ifndef HP_MAKE_TARGETS_H
 #define HP_MAKE_TARGETS_H
@@ -32,9 +32,9 @@ struct hp_decoded {
 	const int8_t *tails;
 };
 
-/* Those of all sections to be loaded; like: NULL, or an object that may have the same code in sections of the same names
- * and order. Items and tails are the caller's to free. HOTPATCH_ENOMEM, HOTPATCH_EBUILD where code cannot be decoded
- * around a reference that only the instruction explains. */
+/* Those of all sections to be loaded; like: NULL, or an object that may have the same code in sections of the same
+ * names and order. Items and tails are the caller's to free. HOTPATCH_ENOMEM, HOTPATCH_EBUILD where code cannot be
+ * decoded around a reference that only the instruction explains. */
 int hp_targets_read(const struct hp_object *object, const struct hp_decoded *like, struct hp_targets *ret_targets,
                     struct hp_err *err) HP_MUST_CHECK;
 

@@ -3,8 +3,8 @@
  *
  *     touched files --rest--> dirty units --compilers--> fresh units --reload--> the program
  *
- * One file that is saved while nothing else is done is not waited for: its compilers begin at once, and it comes to rest
- * while they run. Nothing is applied or told before that, and what is written meanwhile is compiled anew.
+ * One file that is saved while nothing else is done is not waited for: its compilers begin at once, and it comes to
+ * rest while they run. Nothing is applied or told before that, and what is written meanwhile is compiled anew.
  *
  * watch.h has the states. In the mode manual fresh units wait for hp_work_apply; a reload that was refused waits for
  * the next save, or for it.
@@ -34,9 +34,9 @@ struct hp_work {
 	struct hp_jobs *jobs;
 	struct hp_builds builds;
 	struct hp_lines *lines;
-	size_t n_adopted;  /* files that are watched */
-	double first_seen; /* of what is touched; 0: nothing */
-	double saved_at;   /* first save of what is being worked on; 0: nothing is */
+	size_t n_adopted;           /* files that are watched */
+	double first_seen;          /* of what is touched; 0: nothing */
+	double saved_at;            /* first save of what is being worked on; 0: nothing is */
 	double settled_at;          /* its compilers were started */
 	double waits_since;         /* they are done, and files are not at rest; 0: no */
 	double database_due;        /* it is to be read again; 0: no */
