@@ -447,3 +447,29 @@ gone() {
 	[ "$status" -eq 0 ]
 	[[ $output == *"1 function changed, 0 new"* ]]
 }
+
+# All strings of the file go with it, since they have no sections of their own. Seen to fail: where what only a debugger refers
+# to has no place in the patch (an address of 0).
+@test "a variable that is nothing but the address of a string, for a debugger" {
+	cat >o.c <<'EOF'
+void say(const char *text);
+int same(void)
+{
+	say("first, and longer than what is merged");
+	say("hello");
+	say("shared");
+	return 0;
+}
+int changed(int n)
+{
+	const char *s = "hello";
+	say("shared");
+	return n + (s[0] == 'h');
+}
+EOF
+	sed 's/return n +/return 2 * n +/' o.c >n.c
+	for i in o n; do gcc -O2 -g -gz=none -fno-merge-constants -ffunction-sections -fdata-sections -c $i.c -o $i.o; done
+	"$hotpatch" build --old o.o --new n.o -n x -o x.hp
+	run bash -c "readelf --debug-dump=info x.hp | grep -A 8 ': s\$' | grep 'DW_OP_addr: 26; DW_OP_stack_value'"
+	[ "$status" -eq 0 ]
+}

@@ -237,6 +237,23 @@ static bool covers(const struct hp_atom *atom, int64_t offset)
 	return offset >= (int64_t)atom->offset && (uint64_t)offset <= atom->offset + atom->size;
 }
 
+/* In a section that is packed as it is: what has no symbol has its distance from what has one. */
+static bool find_beside(const struct hp_packing *p, size_t unit, uint32_t section, int64_t offset,
+                        struct hp_patch_reloc *reloc)
+{
+	const struct hp_atoms *atoms = hp_packing_atoms(p, unit);
+	uint32_t i = hp_atoms_first_in(atoms, section);
+
+	while (p->whole[unit][section] && i < atoms->count && atoms->items[i].section == section &&
+	       !p->places[unit][i].symbol)
+		i++;
+	if (!p->whole[unit][section] || i == atoms->count || atoms->items[i].section != section)
+		return false;
+	reloc->symbol = p->places[unit][i].symbol;
+	reloc->addend = offset - (int64_t)atoms->items[i].offset;
+	return true;
+}
+
 /* The packed copy, or what is live where the patch refers to it anyway; false: neither. */
 static bool find_place(const struct hp_packing *p, size_t unit, uint32_t section, int64_t offset,
                        struct hp_patch_reloc *reloc)
@@ -252,7 +269,7 @@ static bool find_place(const struct hp_packing *p, size_t unit, uint32_t section
 		reloc->addend = offset - (int64_t)atoms->items[i].offset;
 		return true;
 	}
-	return false;
+	return find_beside(p, unit, section, offset, reloc);
 }
 
 static void relocate_debug(const struct hp_packing *p, size_t unit, uint32_t index,

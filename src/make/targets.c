@@ -118,9 +118,10 @@ static bool is_same_code(const struct hp_object_section *a, const struct hp_obje
 static const struct hp_object_section *find_like(struct reading *r, const char *name)
 {
 	const struct hp_object *object = r->like ? r->like->object : NULL;
+	const uint64_t code = SHF_ALLOC | SHF_EXECINSTR;
 
 	for (size_t i = r->next_like; object && i < object->n_sections && i < r->next_like + LOOK_AHEAD; i++)
-		if (object->sections[i].flags & SHF_EXECINSTR && strcmp(object->sections[i].name, name) == 0) {
+		if ((object->sections[i].flags & code) == code && strcmp(object->sections[i].name, name) == 0) {
 			r->next_like = i + 1;
 			return &object->sections[i];
 		}

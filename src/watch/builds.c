@@ -58,8 +58,8 @@ static int start_base(struct hp_builds *builds, struct hp_source *unit, struct h
 
 	if (unit->state != HP_BASE_NONE)
 		return 0;
-	unit->plain = output_path(builds, "plain.o");
-	unit->old = output_path(builds, "old.o");
+	unit->plain = unit->plain ? unit->plain : output_path(builds, "plain.o");
+	unit->old = unit->old ? unit->old : output_path(builds, "old.o");
 	if (!unit->plain || !unit->old)
 		return no_memory(unit, err);
 	if (unit->is_new && !hp_texts_has_root(builds->texts, unit->base->path))
@@ -233,8 +233,10 @@ int hp_builds_start(struct hp_builds *builds, struct hp_source *unit, struct hp_
 	free(output);
 	if (r == 0)
 		r = start_base(builds, unit, err);
-	unit->is_dirty = unit->is_failed = r < 0;
-	unit->is_untold = false;
+	if (r < 0)
+		cancel_new(builds, unit);
+	unit->is_failed = r < 0;
+	unit->is_dirty = unit->is_untold = unit->may_miss = false;
 	return r;
 }
 
@@ -339,6 +341,7 @@ static void take_new(struct hp_builds *builds, struct hp_source *unit, struct hp
 	free(unit->said);
 	unit->said = job->said;
 	job->said = NULL;
+	unit->is_untold = true;
 	unit->ms = job->ms;
 	unit->is_failed = job->status != 0;
 	/* Some compilers tell what they have read also where it does not compile; others have nothing to tell then. */

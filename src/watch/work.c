@@ -8,9 +8,6 @@
 #include "watch/clock.h"
 
 enum {
-	SETTLE_MS = 20,        /* after a file was closed */
-	OPEN_MS = 300,         /* after it was written to and not closed */
-	SETTLE_MOST_MS = 2000, /* somebody writes without end */
 	WAIT_MS = 30,          /* for old code, before calls are let into the new one */
 	SAFE_MS = 5000,        /* the same at a safe point, before it is refused */
 	SPIN_AFTER_MS = 150,
@@ -62,29 +59,30 @@ static bool may_help(const char *path)
 	return *name != '.' && *name != '#' && hp_text_is_source(name);
 }
 
-static void touch_failed(struct hp_work *w, double due)
-{
-	for (size_t i = 0; i < w->units.n; i++) {
-		if (!w->units.v[i]->is_failed)
-			continue;
-		w->units.v[i]->is_dirty = true;
-		struct hp_source_file *file = &w->units.files[hp_units_file(&w->units, w->units.v[i]->compile->path)];
-		file->touched = true;
-		file->due = due;
-	}
-}
-
 static bool is_compiling(const struct hp_work *w)
 {
 	return hp_jobs_count(w->jobs) > 0;
 }
 
+static bool is_reading(const struct hp_work *w, const struct hp_source *unit)
+{
+	return unit == w->taken || hp_builds_has(&w->builds, unit);
+}
+
 static bool is_being_read(const struct hp_work *w, size_t file)
 {
 	for (size_t i = 0; i < w->units.n; i++)
-		if (hp_unit_has_file(w->units.v[i], file) && hp_builds_has(&w->builds, w->units.v[i]))
+		if (hp_unit_has_file(w->units.v[i], file) && is_reading(w, w->units.v[i]))
 			return true;
 	return false;
+}
+
+/* What came while they were compiled may be what they did not find: they do not always tell what they looked for. */
+static void note_missed(struct hp_work *w, size_t file)
+{
+	for (size_t i = 0; i < w->units.n; i++)
+		if (is_reading(w, w->units.v[i]) && (file == HP_NO_FILE || !hp_unit_has_file(w->units.v[i], file)))
+			w->units.v[i]->may_miss = true;
 }
 
 static void learn(struct hp_work *w, bool is_idle)
@@ -99,43 +97,21 @@ static void see(void *arg, const char *path, bool is_open)
 {
 	struct hp_work *w = arg;
 	size_t file = hp_units_file(&w->units, path);
-	double now = hp_clock_ms(), due = now + (is_open ? OPEN_MS : SETTLE_MS);
+	bool is_database = strcmp(path, w->units.database) == 0;
 
-	if (strcmp(path, w->units.database) == 0) {
-		w->database_due = due;
-	} else if (file != SIZE_MAX) {
-		w->units.files[file].touched = true;
-		w->units.files[file].due = due;
-		w->units.files[file].is_open = is_open;
-		w->units.files[file].was_read |= is_being_read(w, file);
-		if (!w->first_seen)
-			w->first_seen = now;
-		if (!w->units.files[file].unit) /* a header: it may be one of units that are not known well yet */
-			learn(w, false);
-	} else if (!may_help(path)) {
+	if (is_database)
+		hp_touched_database(&w->touched, is_open);
+	else if (file != HP_NO_FILE)
+		hp_touched_file(&w->touched, file, is_open, is_being_read(w, file));
+	else if (!may_help(path))
 		return;
-	} else {
+	if (!is_database)
+		note_missed(w, file);
+	/* A header may be one of units that are not known well yet. */
+	if (!is_database && (file == HP_NO_FILE || !w->units.files[file].unit))
 		learn(w, false);
-	}
 	if (has_failed_unit(w))
-		touch_failed(w, due);
-}
-
-/* When all that is touched is at rest; 0: nothing is touched. */
-static double rest_at(const struct hp_work *w)
-{
-	double due = w->database_due;
-	bool is_touched = due > 0;
-
-	for (size_t i = 0; i < w->units.n_files; i++)
-		if (w->units.files[i].touched) {
-			is_touched = true;
-			due = w->units.files[i].due > due ? w->units.files[i].due : due;
-		}
-	if (!is_touched)
-		return 0;
-	double most = w->first_seen + SETTLE_MOST_MS;
-	return w->first_seen && due > most ? most : due > 1 ? due : 1;
+		hp_touched_failed(&w->touched, is_open ? HP_OPEN_MS : HP_SETTLE_MS);
 }
 
 /* -- From saves to compilers ----------------------------------------------------------------------------------- */
@@ -145,34 +121,13 @@ static void read_database(struct hp_work *w)
 	struct hp_err err;
 	size_t changed = 0;
 
-	w->database_due = 0;
+	w->touched.database_due = 0;
 	if (hp_units_reread(&w->units, &changed, &err) < 0)
 		hp_work_say_failure(w, &err);
 	else if (changed)
 		hp_report_say(w->report, "database", json_pack("{s:i}", "changed", (int)changed),
 		              "the database was written: %zu file%s new or compiled otherwise", changed,
 		              changed == 1 ? " is" : "s are");
-}
-
-static void dirty_units(struct hp_work *w, size_t file)
-{
-	for (size_t i = 0; i < w->units.n; i++)
-		if (hp_unit_has_file(w->units.v[i], file))
-			w->units.v[i]->is_dirty = true;
-}
-
-/* A file that has gone comes back, or its units are changed so that they do without. */
-static void compare_file(struct hp_work *w, size_t index)
-{
-	struct hp_source_file *file = &w->units.files[index];
-	uint64_t hash = hp_text_hash(file->path);
-
-	file->touched = false;
-	if (!hash || (hash == file->hash && !file->was_read))
-		return;
-	file->hash = hash;
-	file->was_read = false;
-	dirty_units(w, index);
 }
 
 static void compile_dirty(struct hp_work *w)
@@ -183,8 +138,10 @@ static void compile_dirty(struct hp_work *w)
 		struct hp_source *unit = w->units.v[i];
 		if (!unit->is_dirty)
 			continue;
-		if (!w->saved_at)
-			w->saved_at = w->first_seen ? w->first_seen : hp_clock_ms();
+		if (!w->saved_at) {
+			w->settled_at = hp_clock_ms();
+			w->saved_at = w->touched.first_seen ? w->touched.first_seen : w->settled_at;
+		}
 		w->has_failed = w->is_correction = false;
 		w->waits_since = 0;
 		if (hp_builds_start(&w->builds, unit, &err) < 0)
@@ -192,80 +149,54 @@ static void compile_dirty(struct hp_work *w)
 	}
 }
 
-/* Nobody is in the middle of a file, or has been for too long. */
-static bool is_at_rest(struct hp_work *w)
-{
-	double now = hp_clock_ms();
-	bool is_open = false;
-
-	for (size_t i = 0; i < w->units.n_files && w->first_seen && now < w->first_seen + SETTLE_MOST_MS; i++) {
-		struct hp_source_file *file = &w->units.files[i];
-		if (!file->touched || !hp_saves_is_open(file->path))
-			continue;
-		file->due = now + SETTLE_MS;
-		is_open = true;
-	}
-	return !is_open;
-}
-
-/* The only file that is touched; n_files: none is, or several are. */
-static size_t only_touched(const struct hp_work *w)
-{
-	size_t only = w->units.n_files;
-
-	for (size_t i = 0; i < w->units.n_files; i++) {
-		if (!w->units.files[i].touched)
-			continue;
-		if (only < w->units.n_files)
-			return w->units.n_files;
-		only = i;
-	}
-	return only;
-}
-
 /* One file that is saved while nothing else is done: its compilers run while it comes to rest. */
 static void begin_early(struct hp_work *w)
 {
-	size_t only = w->saved_at || w->database_due || is_compiling(w) ? w->units.n_files : only_touched(w);
+	size_t only = w->saved_at || is_compiling(w) ? HP_NO_FILE : hp_touched_only(&w->touched);
 
-	if (only == w->units.n_files || w->units.files[only].is_open || !w->first_seen ||
-	    hp_saves_is_open(w->units.files[only].path))
+	if (only == HP_NO_FILE)
 		return;
-	compare_file(w, only);
+	hp_touched_compare(&w->touched, only);
 	w->units.files[only].touched = true;
-	w->settled_at = hp_clock_ms();
 	compile_dirty(w);
-}
-
-static bool has_dirty_unit(const struct hp_work *w)
-{
-	for (size_t i = 0; i < w->units.n; i++)
-		if (w->units.v[i]->is_dirty)
-			return true;
-	return false;
 }
 
 static void settle(struct hp_work *w)
 {
 	struct hp_err err;
-	double due = rest_at(w);
+	double due = hp_touched_rest_at(&w->touched);
 
-	if (!due || due > hp_clock_ms() || !is_at_rest(w))
+	if (!due || due > hp_clock_ms() || !hp_touched_is_at_rest(&w->touched))
 		return;
-	if (w->database_due)
+	if (w->touched.database_due)
 		read_database(w);
 	if (adopt_files(w, &err) < 0)
 		hp_work_say_failure(w, &err);
-	for (size_t i = 0; i < w->units.n_files; i++)
-		if (w->units.files[i].touched)
-			compare_file(w, i);
-	if (has_dirty_unit(w))
-		w->settled_at = hp_clock_ms();
+	hp_touched_compare_all(&w->touched);
 	compile_dirty(w);
-	w->first_seen = 0;
+	w->touched.first_seen = 0;
 }
 
 /* -- From compilers to the program ----------------------------------------------------------------------------- */
+
+enum { MISSES_MAX = 10 }; /* in a row; then somebody writes without end */
+
+/* It may have failed for a file that has come since. */
+static bool is_tried_again(struct hp_work *w, struct hp_source *unit)
+{
+	if (!unit->is_failed || !unit->may_miss || unit->n_missed++ >= MISSES_MAX)
+		return false;
+	hp_touched_unit(&w->touched, unit, HP_SETTLE_MS);
+	return true;
+}
+
+/* What was saved until its compiler was done may have been read by it. */
+static void see_behind(struct hp_work *w, const struct hp_source *unit)
+{
+	w->taken = unit;
+	hp_saves_take(w->saves, see, w);
+	w->taken = NULL;
+}
 
 static void take_builds(struct hp_work *w)
 {
@@ -279,10 +210,11 @@ static void take_builds(struct hp_work *w)
 			hp_work_say_failure(w, &err);
 		if (!unit)
 			continue;
+		see_behind(w, unit);
 		if (unit->is_dirty)
 			compile_dirty(w);
-		else if (!unit->is_part || unit->is_failed)
-			unit->is_untold = true;
+		if (is_tried_again(w, unit))
+			continue;
 		/* The whole of what was applied already: it is compared now, or told of where it failed. */
 		if (unit->part.is_applied && (!unit->is_part || unit->is_failed) && !w->saved_at) {
 			w->saved_at = w->settled_at = unit->part.saved_at;
@@ -295,10 +227,13 @@ static void take_builds(struct hp_work *w)
 /* What compilers said, but for what may have been half a file. */
 static void tell_compilers(struct hp_work *w)
 {
-	for (size_t i = 0; i < w->units.n && !rest_at(w); i++) {
-		if (w->units.v[i]->is_untold)
-			hp_report_compiler(w->report, w->units.v[i]);
-		w->units.v[i]->is_untold = false;
+	for (size_t i = 0; i < w->units.n && !hp_touched_rest_at(&w->touched); i++) {
+		struct hp_source *unit = w->units.v[i];
+		if (!unit->is_untold)
+			continue;
+		hp_report_compiler(w->report, unit);
+		unit->is_untold = false;
+		unit->n_missed = 0;
 	}
 }
 
@@ -466,7 +401,7 @@ static void finish(struct hp_work *w)
 	if (!w->saved_at || (is_compiling(w) && !part))
 		return;
 	hp_saves_take(w->saves, see, w);
-	if (rest_at(w)) {
+	if (hp_touched_rest_at(&w->touched)) {
 		w->waits_since = w->waits_since ? w->waits_since : hp_clock_ms();
 		return;
 	}
@@ -476,8 +411,10 @@ static void finish(struct hp_work *w)
 		say_failed(w, "could not be compiled as it was when watching began, so nobody can tell what changed");
 	else if (has_fresh_unit(w) && w->mode == HP_WATCH_MANUAL && !w->is_wanted)
 		say_waiting(w);
-	else if (has_fresh_unit(w) && !reload(w, part))
+	else if (has_fresh_unit(w) && !reload(w, part)) {
+		w->waits_since = 0;
 		return;
+	}
 	w->saved_at = w->waits_since = 0;
 	w->is_wanted = w->is_by_key = w->is_correction = false;
 }
@@ -485,7 +422,7 @@ static void finish(struct hp_work *w)
 bool hp_work_apply(struct hp_work *w)
 {
 	if (has_failed_unit(w))
-		touch_failed(w, hp_clock_ms());
+		hp_touched_failed(&w->touched, 0);
 	else if (!has_fresh_unit(w))
 		return false;
 	w->has_failed = false;
@@ -516,7 +453,7 @@ static int earlier(int a, int b)
 
 int hp_work_timeout(const struct hp_work *w)
 {
-	double rest = rest_at(w), now = hp_clock_ms();
+	double rest = hp_touched_rest_at(&w->touched), now = hp_clock_ms();
 	int ms = hp_saves_timeout(w->saves);
 
 	if (rest)
@@ -558,6 +495,7 @@ int hp_work_begin(struct hp_work *w, const char *database, bool is_polling, stru
 {
 	int r = hp_units_read(&w->units, database, err);
 
+	w->touched.units = &w->units;
 	if (r == HOTPATCH_ENOFILE)
 		err->code = HOTPATCH_EBUILD; /* nobody can be asked how the program is built */
 	if (r == 0)

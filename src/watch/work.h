@@ -15,6 +15,7 @@
 #include "watch/builds.h"
 #include "watch/report.h"
 #include "watch/saves.h"
+#include "watch/touched.h"
 
 enum hp_watch_mode {
 	HP_WATCH_AUTO,       /* at once; who stays in old code goes on with it */
@@ -35,11 +36,11 @@ struct hp_work {
 	struct hp_builds builds;
 	struct hp_lines *lines;
 	size_t n_adopted;           /* files that are watched */
-	double first_seen;          /* of what is touched; 0: nothing */
+	struct hp_touched touched;
 	double saved_at;            /* first save of what is being worked on; 0: nothing is */
 	double settled_at;          /* its compilers were started */
+	const struct hp_source *taken; /* its compiler has ended just now: what was saved since may have been read */
 	double waits_since;         /* they are done, and files are not at rest; 0: no */
-	double database_due;        /* it is to be read again; 0: no */
 	bool has_failed;            /* units have, and it was said */
 	bool is_wanted;             /* a reload, whatever the mode */
 	bool is_by_key;             /* saved_at is when it was asked for: the save is long ago */
