@@ -276,6 +276,7 @@ complaints() {
 	[[ $event == *"-flto"* ]]
 	expect_event 'select(.event == "failed")'
 	quiet
+	[[ $(grep -c '"event":"error"' "$events") = 1 ]]
 	expect price 1 101
 	stop_watching
 	project
@@ -287,6 +288,7 @@ complaints() {
 	[[ $event == *"is new and lies beside the folders that were there when watching began"* ]]
 	expect_event 'select(.event == "failed")'
 	quiet
+	[[ $(grep -c '"event":"error"' "$events") = 1 ]]
 	expect price 1 101
 }
 
