@@ -1,11 +1,12 @@
 /* watch - a program that changes as its sources are saved.
  *
- *            save                     20 ms without another               all that is dirty compiles
- *   IDLE ----------> SETTLING ----------------------------> COMPILING ---------------------------------> RELOAD -->
- * IDLE ^   ^ another save                      | a save of what is being compiled: again |
- * '-----------------------------------' something does not compile: what it says, and IDLE;
- *                     '------------------------------------------- it stays dirty, and nothing is applied before it
- * does
+ *     IDLE       a save                     --> SETTLING; of one file: its compilers begin at once
+ *     SETTLING   20 ms without another save --> COMPILING all that is dirty, unless it runs already
+ *     COMPILING  a save                     --> SETTLING, and what reads that file begins anew
+ *                all of it compiles         --> RELOAD
+ *                something does not         --> IDLE: what the compiler says is told; it stays dirty, and nothing is
+ *                                               applied before it compiles
+ *     RELOAD     applied, or refused        --> IDLE
  *
  * One thread, one poll: files, compilers, the process, signals. Which state holds is not written down anywhere: files
  * are touched (SETTLING), jobs run (COMPILING), units are fresh (RELOAD).
