@@ -87,7 +87,8 @@ size_t hp_touched_only(const struct hp_touched *touched)
 			return HP_NO_FILE;
 		only = i;
 	}
-	bool is_closed = only != HP_NO_FILE && !units->files[only].is_open && !hp_saves_is_open(units->files[only].path);
+	bool is_closed =
+		only != HP_NO_FILE && !units->files[only].is_open && !hp_saves_is_open(units->files[only].path);
 	return is_closed ? only : HP_NO_FILE;
 }
 

@@ -51,7 +51,7 @@ struct hp_source {
 	bool is_dirty, is_failed, is_fresh;
 	bool may_miss;     /* a file that came while it was compiled: where it fails it is tried again, */
 	unsigned n_missed; /* so often in a row by now */
-	size_t *files; /* indexes, ascending */
+	size_t *files;     /* indexes, ascending */
 	size_t n_files;
 	bool knows_files; /* they are all that it includes, not only itself */
 	enum hp_base state;

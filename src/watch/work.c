@@ -8,8 +8,8 @@
 #include "watch/clock.h"
 
 enum {
-	WAIT_MS = 30,          /* for old code, before calls are let into the new one */
-	SAFE_MS = 5000,        /* the same at a safe point, before it is refused */
+	WAIT_MS = 30,   /* for old code, before calls are let into the new one */
+	SAFE_MS = 5000, /* the same at a safe point, before it is refused */
 	SPIN_AFTER_MS = 150,
 	SPIN_MS = 100,
 };

@@ -35,20 +35,20 @@ struct hp_work {
 	struct hp_jobs *jobs;
 	struct hp_builds builds;
 	struct hp_lines *lines;
-	size_t n_adopted;           /* files that are watched */
+	size_t n_adopted; /* files that are watched */
 	struct hp_touched touched;
-	double saved_at;            /* first save of what is being worked on; 0: nothing is */
-	double settled_at;          /* its compilers were started */
+	double saved_at;               /* first save of what is being worked on; 0: nothing is */
+	double settled_at;             /* its compilers were started */
 	const struct hp_source *taken; /* its compiler has ended just now: what was saved since may have been read */
-	double waits_since;         /* they are done, and files are not at rest; 0: no */
-	bool has_failed;            /* units have, and it was said */
-	bool is_wanted;             /* a reload, whatever the mode */
-	bool is_by_key;             /* saved_at is when it was asked for: the save is long ago */
-	bool is_correction;         /* the whole of what was applied in part: nothing was saved since */
-	bool are_calls_held;        /* behind a crash: who waits may be in old code, and come to no safe point */
-	bool was_polling;           /* and it was said */
-	unsigned generation;        /* the last one made */
-	struct hp_names_told stuck; /* functions that threads stay in */
+	double waits_since;            /* they are done, and files are not at rest; 0: no */
+	bool has_failed;               /* units have, and it was said */
+	bool is_wanted;                /* a reload, whatever the mode */
+	bool is_by_key;                /* saved_at is when it was asked for: the save is long ago */
+	bool is_correction;            /* the whole of what was applied in part: nothing was saved since */
+	bool are_calls_held;           /* behind a crash: who waits may be in old code, and come to no safe point */
+	bool was_polling;              /* and it was said */
+	unsigned generation;           /* the last one made */
+	struct hp_names_told stuck;    /* functions that threads stay in */
 };
 
 /* Reads the database, keeps the sources as they are, and watches them. HOTPATCH_EBUILD, HOTPATCH_ENOFILE,
