@@ -84,14 +84,20 @@ watch() {
 
 # The same with other arguments behind the options.
 watch_with() {
-	events=$BATS_TEST_TMPDIR/events
-	seen=0
+	new_events
 	rm -f in out
 	mkfifo in out
 	"$hotpatch" watch --json --timings "$@" <"${keys:-/dev/null}" >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
 	watcher=$!
 	if [[ ${keys-} ]]; then exec {press}>"$keys"; fi
 	exec {to}>in {from}<out
+}
+
+# new_events: those of the next watch. None of the one before are there while it begins.
+new_events() {
+	events=$BATS_TEST_TMPDIR/events
+	seen=0
+	: >"$events"
 }
 
 # with_keys: what is written to $press are keys of the next watch, which has --keys.
@@ -164,6 +170,15 @@ watched() {
 		app=${BASH_REMATCH[1]}
 		apps+=("$app")
 	fi
+}
+
+# watched_in FILE: the same where it is said in words, or nowhere there.
+watched_in() {
+	local pid
+	for pid in $(sed -n 's/.*for process \([0-9]*\) .*/\1/p' "$1"); do
+		app=$pid
+		apps+=("$pid")
+	done
 }
 
 # reloaded OUTCOME [FILTER]: the next reload ended so.
