@@ -158,6 +158,7 @@ static atomic_int sleeper_tid;
 
 static void *caller(void *arg)
 {
+	step_back();
 	while (!atomic_load(&stop)) {
 		int got = value();
 
