@@ -65,9 +65,9 @@ two_generations() {
 	two_generations
 	local i
 	for i in {1..40}; do
-		"$hotpatch" undo --json "$app" | jq '.processes[0].us'
-		"$hotpatch" redo --json "$app" | jq '.processes[0].us'
-	done >us
+		"$hotpatch" undo --json "$app"
+		"$hotpatch" redo --json "$app"
+	done | jq '.processes[0].us' >us
 	sort -n us | sed -n 40p
 	(($(wc -l <us) == 80 && $(head -1 us | cut -d. -f1) >= 0))
 	expect price 1 301

@@ -67,9 +67,13 @@ known() {
 	local i
 	for i in {1..20}; do
 		sed -i "/^static int step_9(/,/^}/ s/calls + [0-9]*;/calls + $((9 + i * 1000));/" src/price.c
-		expect_event 'select(.event == "reload")' 120
-		jq -e ".outcome == \"applied\" and .removed == [] and (${1-.changed == [\"step_9\"]})" <<<"$event"
-		if jq -e .part <<<"$event" >/dev/null; then
+		expect_event 'select(.event == "reload")' 120 \
+			".outcome == \"applied\" and .removed == [] and (${1-.changed == [\"step_9\"]})"
+		[[ $holds == true ]] || {
+			echo "$event"
+			return 1
+		}
+		if [[ $event == *'"part":true,'* ]]; then
 			"${2-compared}"
 			return
 		fi
@@ -192,8 +196,8 @@ behind() {
 # in_part SED: what is saved is applied alone.
 in_part() {
 	sed -i "$1" src/price.c
-	expect_event 'select(.event == "reload")' 120
-	jq -e '.outcome == "applied" and .part' <<<"$event" || {
+	expect_event 'select(.event == "reload")' 120 '.outcome == "applied" and .part'
+	[[ $holds == true ]] || {
 		echo "$1: $event"
 		return 1
 	}
@@ -202,9 +206,9 @@ in_part() {
 # as_a_whole SED WHY
 as_a_whole() {
 	sed -i "$1" src/price.c
-	expect_event 'select(.event == "reload")' 120
-	jq -e --arg why "$2" '.outcome == "applied" and .part == false and .corrected == false and (.whole | test($why))' \
-		<<<"$event" || {
+	expect_event 'select(.event == "reload")' 120 \
+		".outcome == \"applied\" and .part == false and .corrected == false and (.whole | test(\"$2\"))"
+	[[ $holds == true ]] || {
 		echo "$1: $event"
 		return 1
 	}

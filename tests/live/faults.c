@@ -36,14 +36,14 @@ enum { LASTING = false, GROWTH = false, STRIDE = 1 };
 #elif defined(WHOLE)
 enum { LASTING = true, GROWTH = true, STRIDE = 1 };
 #else
-enum { LASTING = true, GROWTH = false, STRIDE = 15 };
+enum { LASTING = true, GROWTH = false, STRIDE = 25 };
 #endif
 
-/* Unless it is to do all, every fourth step, of every second operation every third. */
+/* Unless it is to do all, every third step, of every second operation every second. */
 #if defined(WHOLE)
 enum { STEP = 1, STEP_SECOND = 1 };
 #else
-enum { STEP = 4, STEP_SECOND = 3 };
+enum { STEP = 3, STEP_SECOND = 2 };
 #endif
 
 HOTPATCHABLE int one(int a)
