@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # watch_keeps.bats - what reloading must not break, and a reloader that was measured broke without a word: thread-local
 # variables, constructors, the second static of a name, statics of files that are called the same, structs and arrays that
-# grew, constant pointers. Each with gcc and clang, -O0 and -O2.
+# grew, constant pointers. With gcc -O2 and clang -O0, with HP_WHOLE in the environment with gcc -O0 and clang -O2, too.
 #
 # Seen to fail: with units told apart by names and contents alone (b, at -O0), with the rules left out (a second constructor),
 # with a constant that changed again taken for the one before (prime).
