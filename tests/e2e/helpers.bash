@@ -7,6 +7,11 @@ source "$HP_SOURCE_ROOT/tests/ended.bash"
 started=() # all processes, also those that no longer are in pids
 shopt -s extglob
 
+# whole: one of the ways that `make test` leaves out.
+whole() {
+	[[ ${HP_WHOLE-} ]] || skip "only with HP_WHOLE=1"
+}
+
 # build CC OPT CODE: the program, once; $shop is its folder.
 build() {
 	shop=$BATS_FILE_TMPDIR/$1-$2-$3
