@@ -148,6 +148,7 @@ void worker_end(const struct worker *worker)
 	close(worker->input);
 	close(worker->output);
 	child_end(worker->child, worker->pid);
+	child_forget(worker->pid);
 }
 
 void worker_kill(const struct worker *worker)
@@ -155,6 +156,14 @@ void worker_kill(const struct worker *worker)
 	close(worker->input);
 	close(worker->output);
 	must(kill(worker->pid, SIGKILL) == 0 && waitpid(worker->pid, NULL, 0) == worker->pid, worker->child->program);
+	child_forget(worker->pid);
+}
+
+void child_forget(int pid)
+{
+	char path[32];
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", pid);
+	unlink(path);
 }
 
 /* -- Answers --------------------------------------------------------------------------------------------------- */

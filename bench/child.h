@@ -36,6 +36,9 @@ void worker_end(const struct worker *worker);
 /* One that does not read. */
 void worker_kill(const struct worker *worker);
 
+/* The names of code that a process left for perf go with it (src/agent/debugger.c): what ends a worker does that. */
+void child_forget(int pid);
+
 double answers_get(const struct answers *answers, const char *name);
 
 #endif

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "must.h"
 
 extern char **environ;
@@ -75,7 +76,9 @@ struct session session_begin(const struct project *project, const char *hotpatch
 	close(output[1]);
 	session.keys = input[1];
 	must((session.events = fdopen(output[0], "r")) != NULL, "pipe");
-	json_decref(session_event(&session, "watching", NULL));
+	json_t *watching = session_event(&session, "watching", NULL);
+	session.program = (int)json_integer_value(json_object_get(watching, "pid"));
+	json_decref(watching);
 	return session;
 }
 
@@ -91,6 +94,7 @@ void session_end(struct session *session)
 	session_press(session, "Q");
 	must(waitpid(session->pid, &status, 0) == session->pid, "hotpatch watch");
 	note_running(0);
+	child_forget(session->program);
 	fclose(session->events);
 	close(session->keys);
 }

@@ -9,6 +9,7 @@
 
 struct session {
 	int pid, keys;
+	int program; /* its process */
 	FILE *events;
 };
 

@@ -22,10 +22,11 @@ compilers() {
 	done
 }
 
-@test "statics, strings, tables, switches, ops, thread-locals: gcc -O0" { build gcc O0 pie; everything; }
+@test "statics, strings, tables, switches, ops, thread-locals: gcc -O0" { whole; build gcc O0 pie; everything; }
 @test "statics, strings, tables, switches, ops, thread-locals: gcc -O2" { build gcc O2 pie; everything; }
-@test "statics, strings, tables, switches, ops, thread-locals: gcc -Os" { build gcc Os pie; everything; }
+@test "statics, strings, tables, switches, ops, thread-locals: gcc -Os" { whole; build gcc Os pie; everything; }
 @test "statics, strings, tables, switches, ops, thread-locals: gcc -O3, not position-independent" {
+	whole
 	build gcc O3 nopie
 	everything
 }
@@ -43,6 +44,7 @@ compilers() {
 	everything
 }
 @test "statics, strings, tables, switches, ops, thread-locals: clang -O2" {
+	whole
 	command -v clang >/dev/null || skip "clang is not installed"
 	build clang O2 pie
 	everything

@@ -171,6 +171,7 @@ open_pipes() {
 		call Keep('old')
 		HotpatchKey u
 		call Wait('Said("hotpatch: generation 2 is in force")')
+		call writefile(split(execute('messages'), "\n"), '../messages')
 		qall!
 	V
 	(cd src && timeout 100 vim -Nu NONE -n -es -S "$printed/hotpatch.vim" -S ../steps.vim 3>&-) &
@@ -181,6 +182,7 @@ open_pipes() {
 		false
 	}
 	editor=
+	watched_in messages
 	head failed mended warned old
 	grep -q "^$work/src/tax.c 5 20 n each undeclared" failed
 	grep -q "^$work/src/tax.c 5 20 e .*RATTE" failed
@@ -213,7 +215,7 @@ matches() {
 	editor=$!
 	exec {to}>in {from}<out
 	in_time grep -q '^hotpatch: watching 4 files' lines
-	app=$(sed -n 's/.* for process \([0-9]*\) .*/\1/p' lines)
+	watched_in lines
 	# Two that fail are one save.
 	sed -i 's/RATE/RATTE/' src/tax.c src/shop.h
 	sed -i 's/RATE/RATTE/; s/return n/return m/' src/old.c
@@ -296,6 +298,7 @@ matches() {
 		false
 	}
 	editor=
+	watched_in emacs.out
 	cat emacs.out
 	grep '^at ' emacs.out >places
 	sed -n 1p places | grep -qE "^at $work/src/tax.c:5:20$"

@@ -29,6 +29,7 @@ setup() {
 teardown() {
 	local pid
 	for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
+	ended "${pids[@]}"
 }
 
 # begin COMMAND...: until it is ready, and its agent, if it has one, with it; what it says is in ./said.

@@ -101,10 +101,10 @@ constants() {
 	}
 }
 
-@test "constants that change with each of several patches: gcc -O0" { constants gcc O0; }
+@test "constants that change with each of several patches: gcc -O0" { whole; constants gcc O0; }
 @test "constants that change with each of several patches: gcc -O2" { constants gcc O2; }
 @test "constants that change with each of several patches: clang -O0" { constants clang O0; }
-@test "constants that change with each of several patches: clang -O2" { constants clang O2; }
+@test "constants that change with each of several patches: clang -O2" { whole; constants clang O2; }
 
 @test "a patch that requires another, and one that replaces it" {
 	build gcc O2 pie
@@ -587,7 +587,7 @@ lines_in() {
 	[[ $output != *"??"* ]]
 }
 
-@test "a debugger shows new code with its lines: gcc -O0" { lines_in gcc O0 pie; }
+@test "a debugger shows new code with its lines: gcc -O0" { whole; lines_in gcc O0 pie; }
 @test "a debugger shows new code with its lines: gcc -O2" { lines_in gcc O2 pie; }
 @test "a debugger shows new code with its lines: clang -O0" {
 	command -v clang >/dev/null || skip "clang is not installed"

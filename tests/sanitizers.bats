@@ -49,11 +49,6 @@ shop_with() {
 @test "everything, with the agent from the start and put in: TSan, clang -O0" { shop_with clang O0 thread; }
 @test "everything, with the agent from the start and put in: TSan, clang -O2" { whole; shop_with clang O2 thread; }
 
-# whole: one of the ways that `make test` leaves out.
-whole() {
-	[[ ${HP_WHOLE-} ]] || skip "only with HP_WHOLE=1"
-}
-
 # program CC FLAGS: $shop/shop and its objects, of the text on stdin: main() is of a unit of its own.
 program() {
 	command -v "$1" >/dev/null || skip "$1 is not installed"

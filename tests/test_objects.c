@@ -121,9 +121,9 @@ static void not_an_object(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(read_once, new_file, remove_file),
+		cmocka_unit_test(read_once),
 		cmocka_unit_test(gone_with_its_file),
 		cmocka_unit_test(not_an_object),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, new_file, remove_file);
 }

@@ -8,11 +8,14 @@ root=$PWD
 work=$(mktemp -d)
 failed=0
 . tests/printed.bash
+. tests/ended.bash
 
 clean_up() {
 	local file
 	for file in visitors.pid desk.pid; do
-		if [[ -s $work/start/$file ]]; then kill "$(<"$work/start/$file")" 2>/dev/null; fi
+		[[ -s $work/start/$file ]] || continue
+		kill "$(<"$work/start/$file")" 2>/dev/null
+		ended "$(<"$work/start/$file")"
 	done
 	rm -rf "$work"
 }

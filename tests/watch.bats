@@ -365,7 +365,6 @@ polls() {
 	expect_event 'select(.event == "polling")'
 	[[ $event == *"$1"* ]]
 	expect_event 'select(.event == "watching")'
-	app=$(jq .pid <<<"$event")
 	sed -i 's/100 + n/200 + n/' src/price.c
 	reloaded applied
 	expect price 1 201
@@ -403,7 +402,7 @@ polls() {
 	app=$!
 	exec {to}>in {from}<out
 	expect price 1 101 # it is the program by now, and no shell
-	events=$BATS_TEST_TMPDIR/events seen=0
+	new_events
 	"$hotpatch" watch --json -p $app >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
 	watcher=$!
 	expect_event 'select(.event == "watching" and (.text | contains("has an agent now")))'
@@ -423,8 +422,9 @@ polls() {
 	app=$!
 	exec {to}>in {from}<out
 	expect price 1 101
+	new_events
 	"$hotpatch" watch --json --name unusual >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
-	watcher=$! seen=0
+	watcher=$!
 	expect_event 'select(.event == "watching")'
 	sed -i 's/100 + n/300 + n/' src/price.c
 	reloaded applied
@@ -507,6 +507,7 @@ polls() {
 	"$hotpatch" watch -- ./loop >said 2>&1 3>&- &
 	watcher=$!
 	until grep -q watching said; do sleep 0.05; done
+	watched_in said
 	sed -i 's/++rounds/more(++rounds)/; s/^static int turn/static int more(int n) { return n + 1; }\n&/; s/usleep(900000)/usleep(900001)/
 		s/speed = 1/speed = 2/' src/loop.c
 	until grep -q 'since the save' said; do sleep 0.05; done

@@ -16,6 +16,7 @@ setup() {
 
 teardown() {
 	on_tmux kill-server 2>/dev/null || true
+	ended "${apps[@]}"
 }
 
 on_tmux() {
@@ -63,6 +64,7 @@ frame() {
 	shows tank '><>'
 	on_tmux new-session -d -s desk -x 100 -y 30 -c "$PWD" 'hotpatch watch --name aquarium'
 	shows desk 'watching 2 files'
+	watched_in <(screen desk)
 	local before
 	before=$(frame)
 	local n=0 edit

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# watch_branch.bats - hotpatch watch: many files at once, and folders that go and come back. They are 50, and with HP_WHOLE
+# watch_branch.bats - hotpatch watch: many files at once, and folders that go and come back. They are 30, and with HP_WHOLE
 # in the environment 200.
 #
 # Seen to fail: without the watch on a folder that comes back: the second save in it is lost. The first is seen without.
@@ -14,7 +14,7 @@ setup() {
 
 @test "a branch switch of many files is one reload, and so is the way back" {
 	project
-	local i files=50
+	local i files=30
 	[[ ! ${HP_WHOLE-} ]] || files=200
 	mkdir src/many
 	for ((i = 1; i <= files; i++)); do

@@ -346,7 +346,7 @@ crash_and_go_on() {
 	has_ended
 	body 'return n + 1;'
 	keys=''
-	watch
+	TMPDIR=$BATS_TEST_TMPDIR watch # who is killed leaves its files
 	body 'return *(volatile int *)24;'
 	reloaded applied
 	echo call 1 >&"$to"
@@ -406,6 +406,7 @@ crash_and_go_on() {
 	press d
 	wait "$watcher" || true
 	watcher=''
+	watched_in said
 	cat said
 	grep -qE 'crash: deeper at .*src/work.c:10, of reload 1, in thread [0-9]+ .app.: SIGSEGV, nothing is mapped at 0x18$' said
 	grep -qE '^  #0           deeper at .*src/work.c:10 \(reload 1\)$' said

@@ -25,7 +25,6 @@ two_generations() {
 	cp app "$named"
 	watch_with -- "./$named" in out
 	expect_event 'select(.event == "watching")'
-	app=$(jq -r 'select(.event == "watching").pid' "$events")
 	run "$hotpatch" undo "$app"
 	[[ $status = 2 && $output == *"nothing to undo"*"nothing was changed"* ]]
 	two_generations
@@ -66,9 +65,9 @@ two_generations() {
 	two_generations
 	local i
 	for i in {1..40}; do
-		"$hotpatch" undo --json "$app" | jq '.processes[0].us'
-		"$hotpatch" redo --json "$app" | jq '.processes[0].us'
-	done >us
+		"$hotpatch" undo --json "$app"
+		"$hotpatch" redo --json "$app"
+	done | jq '.processes[0].us' >us
 	sort -n us | sed -n 40p
 	(($(wc -l <us) == 80 && $(head -1 us | cut -d. -f1) >= 0))
 	expect price 1 301
@@ -131,8 +130,9 @@ two_generations() {
 	"$hotpatch" use 0 "$app"
 	cp "$BATS_TEST_DIRNAME/watch/price.c" src/price.c
 	touch -d '+1 hour' src/price.c
+	new_events
 	"$hotpatch" watch --json -p "$app" >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
-	watcher=$! seen=0
+	watcher=$!
 	expect_event 'select(.event == "newer" and (.text | startswith("src/price.c is newer than the program")))'
 	sed -i 's/100 + n/400 + n/' src/price.c
 	reloaded applied '.generation == 3'
@@ -180,13 +180,13 @@ two_generations() {
 	watcher=$!
 	exec {press}>"$keys" {to}>in {from}<out
 	until grep -q watching said; do kill -0 $watcher; done
+	watched_in said
 	sed -i 's/100 + n/200 + n/' src/price.c
 	until grep -q 'r applies it' said; do kill -0 $watcher; done
 	press r
 	until grep -q 'reload 1' said && grep -qE ' ms since ' said; do kill -0 $watcher; done
 	cat said
 	grep -qxE '  [0-9]+ ms since r, compiler [0-9]+ ms' said
-	app=$(sed -n "s/.*for process \([0-9]*\) .*/\1/p" said)
 	press q
 	wait $watcher
 	watcher=''
@@ -224,12 +224,11 @@ two_generations() {
 	with_keys
 	touch polls
 	rm -f in out
-	events=$BATS_TEST_TMPDIR/events seen=0
+	new_events
 	"$hotpatch" watch --json --keys --mode safe-point -- ./frames <"$keys" >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
 	watcher=$!
 	exec {press}>"$keys"
 	expect_event 'select(.event == "watching")'
-	app=$(jq .pid <<<"$event")
 	sed -i 's/usleep(1000)/usleep(1001)/' src/frames.c
 	reloaded applied '.changed == ["loop"] and .running_old == []'
 	rm polls
@@ -304,8 +303,11 @@ two_generations() {
 	"$hotpatch" build -n kept -o first.hp --old first.old src/first.c
 	run ./begin
 	[[ $status = 9 ]]
-	run "$hotpatch" run --with first.hp -- ./begin
-	[[ $status = 37 && $output == '' ]]
+	local status=0
+	"$hotpatch" run --with first.hp -- ./begin >said 2>&1 3>&- &
+	apps+=($!)
+	wait $! || status=$?
+	[[ $status = 37 && ! -s said ]]
 	# What does not fit does not begin.
 	run "$hotpatch" run --with kept.hp -- ./begin
 	[[ $status = 143 && $output == *"'./begin' was not started"* ]]

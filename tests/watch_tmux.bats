@@ -54,7 +54,7 @@ key() {
 	key "$hotpatch watch -- ./app in out" Enter
 	exec {to}>in {from}<out
 	shows 'watching 4 files of compile_commands.json for process [0-9]+ .app.'
-	app=$(screen | sed -n 's/.*for process \([0-9]*\) .*/\1/p')
+	watched_in <(screen)
 	expect price 1 101
 
 	sed -i 's/100 + n/200 + n/' src/price.c
@@ -114,7 +114,7 @@ key() {
 	key "$hotpatch watch -- ./app in out; echo status \$?" Enter
 	exec {to}>in {from}<out
 	shows 'watching 4 files'
-	app=$(screen | sed -n 's/.*for process \([0-9]*\) .*/\1/p')
+	watched_in <(screen)
 	key C-c
 	shows 'has ended with status 130'
 	shows '^status 0'

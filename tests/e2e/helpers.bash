@@ -3,7 +3,14 @@
 hotpatch=${HP_BUILD_ROOT:?}/src/hotpatch
 runtime=$(echo "$HP_LIBS"/libhotpatch.so.?)
 e2e=${HP_SOURCE_ROOT:?}/tests/e2e
+source "$HP_SOURCE_ROOT/tests/ended.bash"
+started=() # all processes, also those that no longer are in pids
 shopt -s extglob
+
+# whole: one of the ways that `make test` leaves out.
+whole() {
+	[[ ${HP_WHOLE-} ]] || skip "only with HP_WHOLE=1"
+}
 
 # build CC OPT CODE: the program, once; $shop is its folder.
 build() {
@@ -42,6 +49,7 @@ start_with() {
 	mkfifo "$in" "$out"
 	"$@" "$shop/shop" "${arguments[@]}" <"$in" >"$out" 3>&- &
 	pids[n]=$!
+	started+=($!)
 	pid=${pids[0]}
 	exec {to}>"$in" {from}<"$out"
 	asks[n]=$to answers[n]=$from
@@ -90,7 +98,8 @@ stop_all() {
 		kill "${pids[n]}" 2>/dev/null || true
 		wait "${pids[n]}" 2>/dev/null || true
 	done
-	pids=()
+	ended "${started[@]}"
+	pids=() started=()
 }
 
 # everything [START]: all of shop.c changes: statics of files and functions, strings, tables, a switch, an ops struct,

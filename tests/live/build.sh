@@ -46,7 +46,7 @@ default_limit=60
 # value KEY SOURCE: the rest of the build line behind KEY=, up to the next key.
 value() {
 	local line word key='' out=''
-	line=$(sed -nE 's@^[[:space:]]*(//|/\*|\*)[[:space:]]*build:(.*)$@\2@p' "$2" | sed 's@\*/@@' | tr '\n' ' ')
+	line=$(sed -nE '\@^[[:space:]]*(//|/\*|\*)[[:space:]]*build:@ { s@^[^:]*:@@; s@\*/@@; p }' "$2")
 	set -f
 	for word in $line; do
 		case $word in
@@ -111,9 +111,14 @@ list() {
 		END { if (!status) end(); exit status }' "$@"
 }
 
+# entry_of COMPILER...: the NOPs of a prepared function, which differ where it compiles for CET by itself.
+entry_of() {
+	if echo __CET__ | "$@" -E -P - 2>/dev/null | grep -q '[13]'; then echo 7,5; else echo 8,6; fi
+}
+
 # variant_flags VARIANT: sets cc (a list), cflags, ldflags, shared, static and archive.
 variant_flags() {
-	local suffix parts protection entry=8,6
+	local suffix parts protection entry=''
 	IFS=- read -r -a parts <<<"$1"
 	cc=("${parts[0]}")
 	if [[ ${HP_TARGET-} ]]; then
@@ -128,7 +133,6 @@ variant_flags() {
 	static=
 	archive=
 	protection=(-fcf-protection -fcf-protection=none)
-	if echo __CET__ | "${cc[@]}" -E -P - 2>/dev/null | grep -q '[13]'; then entry=7,5; fi
 	if [[ ${HP_WHOLE-} ]]; then cflags+=(-DWHOLE); fi
 	if [[ ! -e $libs/libhotpatch-inspect.so ]]; then cflags+=(-DNO_PLUGIN); fi
 	if [[ -$1- == *-cet-* ]]; then entry=7,5; fi
@@ -157,7 +161,10 @@ variant_flags() {
 			ldflags+=("-Wl,--eh-frame-hdr") # which musl-gcc does not ask the linker for
 			shared+=("-Wl,--eh-frame-hdr")
 			;;
-		prepared) cflags+=(-DPREPARED -fno-optimize-sibling-calls "-fpatchable-function-entry=$entry") ;;
+		prepared)
+			if [[ ! $entry ]]; then entry=$(entry_of "${cc[@]}"); fi
+			cflags+=(-DPREPARED -fno-optimize-sibling-calls "-fpatchable-function-entry=$entry")
+			;;
 		unprepared) cflags+=(-DUNPREPARED -Wno-override-init -fno-optimize-sibling-calls) ;;
 		*)
 			echo "build.sh: no such variant: '$1' ('$suffix')" >&2

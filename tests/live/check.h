@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -207,6 +208,12 @@ UNUSED static char thread_state(int tid)
 	text[n] = '\0';
 	end = strrchr(text, ')');
 	return end != NULL && end[1] == ' ' ? end[2] : '?';
+}
+
+/* The calling thread, which only calls without end, leaves the processor to whoever has something to do. */
+UNUSED static void step_back(void)
+{
+	(void)setpriority(PRIO_PROCESS, (id_t)thread_id(), 10);
 }
 
 UNUSED static void nap(unsigned milliseconds)

@@ -158,6 +158,7 @@ static atomic_int sleeper_tid;
 
 static void *caller(void *arg)
 {
+	step_back();
 	while (!atomic_load(&stop)) {
 		int got = value();
 
@@ -286,7 +287,8 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
 		done += in_child(&policies[i], false);
-		in_child(&policies[i], true);
+		if (!policies[i].slow || IN_FULL)
+			in_child(&policies[i], true);
 	}
 	CHECK(done >= 9);
 	return 0;

@@ -10,6 +10,7 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 real=$(cd "$1" && pwd) how=$2
 hotpatch=${HP_BUILD_ROOT:?}/src/hotpatch
+. "$here/../ended.bash"
 # A loaded machine may need longer than one attempt for threads that spin; who waits is the command, not the program.
 patience=(--timeout 30000)
 # A prepared program is started with the agent; a plain one gets it when the first patch is applied.

@@ -21,6 +21,7 @@ row body 'lstrlib.c: body of a static function'
 row table 'lbaselib.c: static table in a function'
 row hot 'lvm.c: in luaV_execute, which all states run'
 end_load
+ended "${targets[@]}"
 
 names=() questions=() faults=()
 interpreter=$tree/src/lua5.4
@@ -34,3 +35,4 @@ apply() { timed applied "$1" "$hotpatch" apply "$1.hp" "${targets[@]}" --all-or-
 try_all
 row static 'lua.c: use of a static variable, in three processes'
 end_load
+ended "${targets[@]}"

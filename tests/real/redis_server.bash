@@ -35,6 +35,7 @@ end_server() {
 	if ! cli shutdown nosave || ! wait "${targets[0]}"; then
 		fault benchmark "the server did not end as it should: $(tail -3 server.log)"
 	fi
+	ended "${targets[@]}"
 	row benchmark 'redis-benchmark without an error, the server ends well'
 }
 

@@ -19,3 +19,4 @@ row body 'func.c: body of an SQL function'
 row table 'func.c: static table'
 row static 'status.c: use of a static variable'
 end_load
+ended "${targets[@]}"
