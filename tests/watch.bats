@@ -280,8 +280,8 @@ complaints() {
 	expect price 1 101
 	stop_watching
 	project
-	mkdir "$BATS_TEST_TMPDIR/elsewhere"
-	echo 'int far(int n); int far(int n) { return n; }' >"$BATS_TEST_TMPDIR/elsewhere/far.c"
+	mkdir "$work/../elsewhere"
+	echo 'int far(int n); int far(int n) { return n; }' >"$work/../elsewhere/far.c"
 	watch
 	database "gcc -O2 -g" "${project_files[@]}" ../../elsewhere/far
 	expect_event 'select(.event == "error")'
