@@ -199,7 +199,7 @@ static void look_for_crashes(struct watch *w)
 {
 	struct hp_err err;
 
-	w->has_news |= w->watched.remote && hp_remote_take_news(w->watched.remote);
+	w->has_news |= hp_watched_take_news(&w->watched);
 	if ((w->has_news || w->crashed.is_held) && hp_watched_connect(&w->watched, &err) == 0 &&
 	    hp_crashed_look(&w->crashed, w->report, w->work.lines, &w->watched))
 		w->has_news = false;
@@ -217,6 +217,7 @@ static void wait_for_something(struct watch *w)
 		{hp_saves_fd(w->work.saves), POLLIN, 0},
 		{hp_keys_fd(w->keys), POLLIN, 0},
 		{hp_remote_fd(w->watched.remote), POLLIN, 0},
+		{hp_remote_fd(w->watched.holder), POLLIN, 0},
 		{STDOUT_FILENO, 0, 0},
 	};
 	const struct pollfd *output = &fds[sizeof(fds) / sizeof(fds[0]) - 1];

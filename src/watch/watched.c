@@ -136,30 +136,51 @@ static int open_agent(struct hp_watched *watched, bool is_first, struct hp_err *
 	return r;
 }
 
-/* An older runtime cannot: there a crash ends the program. */
-static int hold(struct hp_watched *watched, struct hp_err *err)
+static bool is_there(const struct hp_remote *remote)
 {
-	uint64_t signals;
-	int r = watched->holds ? hp_remote_hold(watched->remote, true, &signals, err) : 0;
-
-	return r == HOTPATCH_ENOTSUP ? 0 : r;
+	return remote && !hp_remote_is_broken(remote);
 }
 
-/* The old connection goes when there is another: with the last one that holds, calls that are held end the process. */
+/* With the last connection that holds, calls that are held end the process. So it is one of its own: another breaks
+ * where a process that is stopped does not answer in time. An older runtime cannot hold: there a crash ends the
+ * program. */
+static int hold(struct hp_watched *watched, struct hp_err *err)
+{
+	struct hp_remote *holder;
+	uint64_t signals;
+
+	if (!watched->holds || is_there(watched->holder))
+		return 0;
+	int r = hp_remote_open(watched->pid, CONNECT_MS, &holder, err);
+	if (r < 0)
+		return r;
+	if ((r = hp_remote_hold(holder, true, &signals, err)) < 0) {
+		hp_remote_close(holder);
+		watched->holds = r != HOTPATCH_ENOTSUP;
+		return watched->holds ? r : 0;
+	}
+	hp_remote_close(watched->holder);
+	watched->holder = holder;
+	return 0;
+}
+
 int hp_watched_connect(struct hp_watched *watched, struct hp_err *err)
 {
 	struct hp_remote *old = watched->remote;
+	int r = is_there(old) ? 0 : open_agent(watched, !old, err);
 
-	if (old && !hp_remote_is_broken(old))
-		return 0;
-	watched->remote = NULL;
-	int r = open_agent(watched, !old, err);
-	if (r == 0)
-		r = hold(watched, err);
-	hp_remote_close(r < 0 ? watched->remote : old);
 	if (r < 0)
 		watched->remote = old;
-	return r;
+	else if (watched->remote != old)
+		hp_remote_close(old);
+	return r < 0 ? r : hold(watched, err);
+}
+
+bool hp_watched_take_news(struct hp_watched *watched)
+{
+	if (watched->remote)
+		(void)hp_remote_take_news(watched->remote);
+	return watched->holder && hp_remote_take_news(watched->holder);
 }
 
 bool hp_watched_has_ended(struct hp_watched *watched)
@@ -178,7 +199,8 @@ bool hp_watched_has_ended(struct hp_watched *watched)
 void hp_watched_leave(struct hp_watched *watched)
 {
 	hp_remote_close(watched->remote);
-	watched->remote = NULL;
+	hp_remote_close(watched->holder);
+	watched->remote = watched->holder = NULL;
 	if (watched->pidfd >= 0)
 		close(watched->pidfd);
 	watched->pidfd = -1;

@@ -19,8 +19,10 @@ struct hp_watched {
 	const char *library;
 	char name[64];
 	struct hp_remote *remote; /* NULL: not connected */
-	bool is_attached;         /* an agent was put in */
-	bool holds;               /* threads that crash in reloaded code are to be kept */
+	struct hp_remote
+		*holder;  /* on which nothing is asked for, so that it does not break while the process is stopped */
+	bool is_attached; /* an agent was put in */
+	bool holds;       /* threads that crash in reloaded code are to be kept */
 	double stopped_ms;
 	int status; /* of the child, when it has ended: exit status, or 128 + signal */
 };
@@ -32,6 +34,9 @@ int hp_watched_find(struct hp_watched *watched, pid_t pid, const char *library, 
 
 /* Makes sure of a connection: again after one broke. HOTPATCH_EGONE, and those of hp_remote_open and hp_attach. */
 int hp_watched_connect(struct hp_watched *watched, struct hp_err *err) HP_MUST_CHECK;
+
+/* Takes what the agent has told, and notes that it has gone; true: there were crashes. */
+bool hp_watched_take_news(struct hp_watched *watched);
 
 /* Whether it has ended. Of a child, how: status. */
 bool hp_watched_has_ended(struct hp_watched *watched);
