@@ -46,7 +46,7 @@ static void free_read(struct read *read)
 }
 
 /* The tail of the first relocation of a section. */
-static int8_t *tail_of(const struct read *read, const char *section)
+static uint8_t *tail_of(const struct read *read, const char *section)
 {
 	for (size_t i = 0; i < read->object->n_sections; i++)
 		if (strcmp(read->object->sections[i].name, section) == 0)

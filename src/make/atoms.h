@@ -65,7 +65,7 @@ struct hp_atoms {
 	size_t count;
 	uint32_t *first;     /* per section of the object, and one more: its first atom, or the first behind it */
 	uint32_t *of_symbol; /* per symbol of the object, HP_NO_ATOM */
-	int8_t *tails;       /* per relocation of the object, see make/targets.h */
+	uint8_t *tails;      /* per relocation of the object, see make/targets.h */
 	uint32_t eh_frame;   /* index of that section, 0 */
 	const char *unit;    /* STT_FILE */
 	unsigned n_more;     /* who has it beside the one that read it */

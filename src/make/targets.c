@@ -22,7 +22,7 @@ struct hp_target hp_target_of(const struct hp_object *object, const struct hp_ob
 /* -- Code: which instruction each relocation lies in ------------------------------------------------------------ */
 
 enum {
-	UNDECODED = -1, /* instead of a tail */
+	UNDECODED = UINT8_MAX, /* instead of a tail */
 	LOOK_AHEAD = 64,
 };
 
@@ -37,7 +37,7 @@ struct reading {
 struct code {
 	const struct hp_object_section *section;
 	struct hp_target *next, *end; /* those not met yet */
-	int8_t *tail;                 /* of the next one */
+	uint8_t *tail;                /* of the next one */
 	const struct hp_object_relocation *unknown;
 };
 
@@ -47,7 +47,7 @@ static bool is_relative(uint32_t type)
 	return hp_field_of(type, &field) && field.is_relative;
 }
 
-static void add_tail(struct hp_target *target, int8_t tail)
+static void add_tail(struct hp_target *target, uint8_t tail)
 {
 	target->tail = tail;
 	target->offset += tail;
@@ -64,7 +64,7 @@ static void meet_instruction(struct code *code, size_t begin, size_t end)
 			continue;
 		if (!end && target->section)
 			code->unknown = target->reloc;
-		*code->tail = end ? (int8_t)(end - target->reloc->offset) : UNDECODED;
+		*code->tail = end ? (uint8_t)(end - target->reloc->offset) : UNDECODED;
 		add_tail(target, end ? *code->tail : 4);
 	}
 }
@@ -91,7 +91,7 @@ static void walk_code(struct code *code)
 
 /* A prefix of NOPs before an entry decodes like anything else; functions are aligned with whole instructions. */
 static int decode(const struct reading *r, const struct hp_object_section *section, struct hp_target *first,
-                  int8_t *tails)
+                  uint8_t *tails)
 {
 	struct code code = {section, first, first + section->n_relocs, tails, NULL};
 
@@ -129,13 +129,13 @@ static const struct hp_object_section *find_like(struct reading *r, const char *
 }
 
 /* The tails of the same code, if all of it could be decoded; NULL. */
-static const int8_t *known_tails(struct reading *r, const struct hp_object_section *section)
+static const uint8_t *known_tails(struct reading *r, const struct hp_object_section *section)
 {
 	const struct hp_object_section *like = find_like(r, section->name);
 
 	if (!like || !is_same_code(like, section))
 		return NULL;
-	const int8_t *tails = r->like->tails + (like->relocs - r->like->object->relocs);
+	const uint8_t *tails = r->like->tails + (like->relocs - r->like->object->relocs);
 	for (size_t i = 0; i < like->n_relocs; i++)
 		if (tails[i] == UNDECODED)
 			return NULL;
@@ -144,8 +144,8 @@ static const int8_t *known_tails(struct reading *r, const struct hp_object_secti
 
 static int read_code(struct reading *r, const struct hp_object_section *section, struct hp_target *first)
 {
-	int8_t *tails = r->targets.tails + (section->relocs - r->object->relocs);
-	const int8_t *known = known_tails(r, section);
+	uint8_t *tails = r->targets.tails + (section->relocs - r->object->relocs);
+	const uint8_t *known = known_tails(r, section);
 
 	if (!known)
 		return decode(r, section, first, tails);
@@ -179,7 +179,7 @@ int hp_targets_read(const struct hp_object *object, const struct hp_decoded *lik
 	struct reading reading = {
 		.object = object,
 		.like = like,
-		.targets = {calloc(n + 1, sizeof(struct hp_target)), 0, calloc(n + 1, sizeof(int8_t))},
+		.targets = {calloc(n + 1, sizeof(struct hp_target)), 0, calloc(n + 1, sizeof(uint8_t))},
 		.err = err,
 	};
 	int r = 0;

@@ -23,13 +23,13 @@ struct hp_target {
 struct hp_targets {
 	struct hp_target *items; /* by section, then by offset of the relocations */
 	size_t count;
-	int8_t *tails; /* per relocation of the object */
+	uint8_t *tails; /* per relocation of the object */
 };
 
 /* An object whose code was decoded. */
 struct hp_decoded {
 	const struct hp_object *object;
-	const int8_t *tails;
+	const uint8_t *tails;
 };
 
 /* Those of all sections to be loaded; like: NULL, or an object that may have the same code in sections of the same
