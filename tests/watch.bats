@@ -415,15 +415,15 @@ polls() {
 	grep -q '"left"' "$events"
 	# By its name, and it ends.
 	cp "$BATS_TEST_DIRNAME/watch/price.c" src/price.c
-	cp app unusual
+	cp app odd$$
 	exec {to}>&- {from}<&-
 	tail -f --pid=$app /dev/null
-	./unusual in out 3>&- &
+	./odd$$ in out 3>&- &
 	app=$!
 	exec {to}>in {from}<out
 	expect price 1 101
 	new_events
-	"$hotpatch" watch --json --name unusual >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
+	"$hotpatch" watch --json --name odd$$ >"$events" 2>"$BATS_TEST_TMPDIR/said" 3>&- &
 	watcher=$!
 	expect_event 'select(.event == "watching")'
 	sed -i 's/100 + n/300 + n/' src/price.c

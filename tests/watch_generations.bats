@@ -20,7 +20,7 @@ two_generations() {
 }
 
 @test "undo, redo and use, by commands" {
-	local named=goes_back # other tests have programs called app
+	local named=back$$ # other tests, and other runs of this one, have programs of other names
 	project
 	cp app "$named"
 	watch_with -- "./$named" in out
