@@ -56,6 +56,15 @@ takes_its_time() {
 	chmod +x slow
 }
 
+# reload_is CHECK: the next reload comes, and that holds of it.
+reload_is() {
+	expect_event 'select(.event == "reload")' 120 "$1"
+	if [[ $holds != true ]]; then
+		echo "not $1: $event"
+		return 1
+	fi
+}
+
 # compared: the whole came, and its code is what was applied.
 compared() {
 	expect_event 'select(.event == "compared")'
@@ -67,12 +76,7 @@ known() {
 	local i
 	for i in {1..20}; do
 		sed -i "/^static int step_9(/,/^}/ s/calls + [0-9]*;/calls + $((9 + i * 1000));/" src/price.c
-		expect_event 'select(.event == "reload")' 120 \
-			".outcome == \"applied\" and .removed == [] and (${1-.changed == [\"step_9\"]})"
-		[[ $holds == true ]] || {
-			echo "$event"
-			return 1
-		}
+		reload_is ".outcome == \"applied\" and .removed == [] and (${1-.changed == [\"step_9\"]})"
 		if [[ $event == *'"part":true,'* ]]; then
 			"${2-compared}"
 			return
@@ -196,22 +200,13 @@ behind() {
 # in_part SED: what is saved is applied alone.
 in_part() {
 	sed -i "$1" src/price.c
-	expect_event 'select(.event == "reload")' 120 '.outcome == "applied" and .part'
-	[[ $holds == true ]] || {
-		echo "$1: $event"
-		return 1
-	}
+	reload_is '.outcome == "applied" and .part'
 }
 
 # as_a_whole SED WHY
 as_a_whole() {
 	sed -i "$1" src/price.c
-	expect_event 'select(.event == "reload")' 120 \
-		".outcome == \"applied\" and .part == false and .corrected == false and (.whole | test(\"$2\"))"
-	[[ $holds == true ]] || {
-		echo "$1: $event"
-		return 1
-	}
+	reload_is ".outcome == \"applied\" and .part == false and .corrected == false and (.whole | test(\"$2\"))"
 }
 
 # back SED: and as it was at the start again.

@@ -19,10 +19,9 @@ struct hp_watched {
 	const char *library;
 	char name[64];
 	struct hp_remote *remote; /* NULL: not connected */
-	struct hp_remote
-		*holder;  /* on which nothing is asked for, so that it does not break while the process is stopped */
-	bool is_attached; /* an agent was put in */
-	bool holds;       /* threads that crash in reloaded code are to be kept */
+	struct hp_remote *holder; /* nothing is asked on it, so that none that is late breaks it */
+	bool is_attached;         /* an agent was put in */
+	bool holds;               /* threads that crash in reloaded code are to be kept */
 	double stopped_ms;
 	int status; /* of the child, when it has ended: exit status, or 128 + signal */
 };
